@@ -1,0 +1,141 @@
+//! The worker's side: receives [`ToEngine`], runs one request at a time, answers with [`FromEngine`].
+//!
+//! Cancel and stop are noticed at once, because whatever runs gives the event loop a turn at least
+//! every 30 ms.
+
+mod backend;
+mod http;
+mod session;
+mod turn;
+
+use crate::protocol::{EngineError, FromEngine, RequestId, ToEngine, decode, encode};
+use js_sys::{Array, Uint8Array};
+use session::Session;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, VecDeque};
+use std::rc::Rc;
+use wasm_bindgen::JsCast as _;
+use wasm_bindgen::closure::Closure;
+use web_sys::{AbortController, DedicatedWorkerGlobalScope, MessageEvent};
+
+/// Requests that wait, and what to stop of the one that runs.
+#[derive(Default)]
+struct Inbox {
+    waiting: VecDeque<ToEngine>,
+    stopped: BTreeSet<RequestId>,
+    /// Aborts the fetches of the request that runs.
+    fetches: Option<(RequestId, AbortController)>,
+    running: bool,
+}
+
+/// Stops of a request, as the code that runs it asks for them.
+#[derive(Clone)]
+pub struct Stops {
+    inbox: Rc<RefCell<Inbox>>,
+    id: RequestId,
+}
+
+impl std::fmt::Debug for Stops {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stops").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Stops {
+    /// Whether the page asked to stop.
+    pub fn asked(&self) -> bool {
+        self.inbox.borrow().stopped.contains(&self.id)
+    }
+
+    /// Lets a stop abort the fetches of `controller`.
+    fn abort_with(&self, controller: AbortController) {
+        self.inbox.borrow_mut().fetches = Some((self.id, controller));
+    }
+}
+
+fn scope() -> DedicatedWorkerGlobalScope {
+    js_sys::global().unchecked_into()
+}
+
+/// Sends a message to the page; its bytes are transferred, not copied.
+pub(crate) fn send(message: &FromEngine) {
+    let bytes = Uint8Array::from(encode(message).as_slice());
+    let buffer = bytes.buffer();
+    if let Err(error) = scope().post_message_with_transfer(&buffer, &Array::of1(&buffer)) {
+        wasm_bindgen::throw_val(error);
+    }
+}
+
+/// Starts listening. Called once, by the worker's program.
+pub fn start() {
+    console_error_panic_hook::set_once();
+    let inbox = Rc::new(RefCell::new(Inbox::default()));
+    let session = Rc::new(RefCell::new(Some(Session::default())));
+    let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
+        let bytes = Uint8Array::new(&event.data()).to_vec();
+        match decode::<ToEngine>(&bytes) {
+            Ok(ToEngine::CancelLoad { id } | ToEngine::StopRun { id }) => stop(&inbox, id),
+            Ok(message) => {
+                inbox.borrow_mut().waiting.push_back(message);
+                if !std::mem::replace(&mut inbox.borrow_mut().running, true) {
+                    wasm_bindgen_futures::spawn_local(run(inbox.clone(), session.clone()));
+                }
+            }
+            Err(error) => send(&FromEngine::Failed {
+                id: None,
+                error: EngineError {
+                    code: "protocol".into(),
+                    message: format!("The page sent a message that the worker can't read ({error}). Reload the page."),
+                },
+            }),
+        }
+    });
+    scope().set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+    // The worker listens as long as it lives.
+    on_message.forget();
+    // The page's first message may have been sent before this point; browsers queue it for us
+    // because `onmessage` starts the port only now.
+}
+
+fn stop(inbox: &Rc<RefCell<Inbox>>, id: RequestId) {
+    let mut inbox = inbox.borrow_mut();
+    inbox.stopped.insert(id);
+    if let Some((fetching, controller)) = &inbox.fetches
+        && *fetching == id
+    {
+        controller.abort();
+    }
+}
+
+async fn run(inbox: Rc<RefCell<Inbox>>, session: Rc<RefCell<Option<Session>>>) {
+    loop {
+        let Some(message) = inbox.borrow_mut().waiting.pop_front() else {
+            inbox.borrow_mut().running = false;
+            return;
+        };
+        // Only this loop takes the session, and only one loop runs.
+        let Some(mut current) = session.borrow_mut().take() else { return };
+        let id = request_id(&message);
+        let stops = Stops { inbox: inbox.clone(), id: id.unwrap_or_default() };
+        if let Err(error) = current.handle(message, &stops).await {
+            send(&FromEngine::Failed { id, error });
+        }
+        if let Some(id) = id {
+            let mut inbox = inbox.borrow_mut();
+            inbox.stopped.remove(&id);
+            inbox.fetches = None;
+        }
+        session.borrow_mut().replace(current);
+    }
+}
+
+fn request_id(message: &ToEngine) -> Option<RequestId> {
+    match message {
+        ToEngine::Hello { .. } => None,
+        ToEngine::OpenModel { id, .. }
+        | ToEngine::CancelLoad { id }
+        | ToEngine::OpenSpot { id, .. }
+        | ToEngine::Generate { id, .. }
+        | ToEngine::StopRun { id } => Some(*id),
+    }
+}

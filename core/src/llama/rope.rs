@@ -1,0 +1,74 @@
+//! Rotary position embedding, rotate-half form.
+
+use crate::config::{Llama3RopeScaling, LlamaConfig};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use std::f64::consts::TAU;
+
+/// cos and sin of every position and frequency, `[length, head_dim / 2]` each.
+#[derive(Debug, Clone)]
+pub struct RotaryTable {
+    cos: Tensor<2>,
+    sin: Tensor<2>,
+    length: usize,
+}
+
+/// Angular frequencies in radians per position, `head_dim / 2` of them, in f64.
+fn frequencies(config: &LlamaConfig) -> Vec<f64> {
+    (0..config.head_dim / 2)
+        .map(|i| {
+            let frequency = config.rope_theta.powf(-2.0 * i as f64 / config.head_dim as f64);
+            config.rope_scaling.map_or(frequency, |scaling| scale_llama3(frequency, &scaling))
+        })
+        .collect()
+}
+
+/// transformers `_compute_llama3_parameters`, one frequency.
+fn scale_llama3(frequency: f64, scaling: &Llama3RopeScaling) -> f64 {
+    let wavelength = TAU / frequency;
+    let original = scaling.original_max_position_embeddings;
+    if wavelength < original / scaling.high_freq_factor {
+        frequency
+    } else if wavelength > original / scaling.low_freq_factor {
+        frequency / scaling.factor
+    } else {
+        let smooth = (original / wavelength - scaling.low_freq_factor)
+            / (scaling.high_freq_factor - scaling.low_freq_factor);
+        (1.0 - smooth) * frequency / scaling.factor + smooth * frequency
+    }
+}
+
+impl RotaryTable {
+    /// For positions `0..length`. Angles are computed in f64 and stored in f32.
+    pub fn new(config: &LlamaConfig, length: usize, device: &Device) -> Self {
+        let frequencies = frequencies(config);
+        let table = |f: fn(f64) -> f64| {
+            let values: Vec<f32> = (0..length)
+                .flat_map(|position| frequencies.iter().map(move |w| f(position as f64 * w) as f32))
+                .collect();
+            Tensor::from_data(TensorData::new(values, [length, frequencies.len()]), (device, DType::F32))
+        };
+        Self { cos: table(f64::cos), sin: table(f64::sin), length }
+    }
+
+    /// Number of positions.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Rotates `x` of `[batch, heads, seq, head_dim]`, whose first row is at position `start`.
+    pub fn rotate(&self, x: Tensor<4>, start: usize) -> Tensor<4> {
+        let [_, _, seq, head_dim] = x.dims();
+        let half = head_dim / 2;
+        let cos = self.cos.clone().narrow(0, start, seq).reshape([1, 1, seq, half]);
+        let sin = self.sin.clone().narrow(0, start, seq).reshape([1, 1, seq, half]);
+        let first = x.clone().narrow(3, 0, half);
+        let second = x.narrow(3, half, half);
+        Tensor::cat(
+            vec![
+                first.clone() * cos.clone() - second.clone() * sin.clone(),
+                second * cos + first * sin,
+            ],
+            3,
+        )
+    }
+}

@@ -1,0 +1,437 @@
+//! The spot file: parameters in rank order with the fingerprint of the weights they belong to.
+//!
+//! A safetensors file with `tensor` (u16), `offset` (u32) and `score` (f32), all of one length, in
+//! rank order; its metadata entry `codingspot` is the JSON of [`SpotHeader`].
+
+use super::{Scope, count_of};
+use crate::checkpoint::Fingerprint;
+use crate::layout::ParameterLayout;
+use crate::score::Estimator;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// Version of the format.
+const FORMAT: u32 = 1;
+/// Metadata key of the header.
+const HEADER_KEY: &str = "codingspot";
+
+/// Why a spot was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum SpotError {
+    /// The bytes are not a spot file.
+    #[error("not a spot file: {0}")]
+    Malformed(String),
+    /// The format is of another version.
+    #[error("the spot file has format {found}, this build reads {FORMAT}; select it again")]
+    Version {
+        /// Version in the file.
+        found: u32,
+    },
+    /// The spot belongs to other weights.
+    #[error(
+        "the spot was made for weights {spot}, the loaded weights are {model}; it was not applied. Load the model that it was made from, or score this one"
+    )]
+    OtherWeights {
+        /// Fingerprint in the spot.
+        spot: Fingerprint,
+        /// Fingerprint of the model.
+        model: Fingerprint,
+    },
+    /// The spot names tensors that the model does not have.
+    #[error("the spot's tensor {index} is {found}, the model's is {expected}; it was not applied")]
+    OtherLayout {
+        /// Index in the layout.
+        index: usize,
+        /// In the spot.
+        found: String,
+        /// In the model.
+        expected: String,
+    },
+    /// `k` lies outside what the file holds.
+    #[error("k = {k} % is outside 0 to {max_k} %, the part of the ranking that the spot holds; select again with a larger --max-k")]
+    KOutOfRange {
+        /// Percent asked for.
+        k: f64,
+        /// Percent there.
+        max_k: f64,
+    },
+}
+
+/// One tensor that a spot's indices refer to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpotTensor {
+    /// Hugging Face name.
+    pub name: String,
+    /// Shape, row-major.
+    pub shape: Vec<u64>,
+}
+
+impl SpotTensor {
+    /// Number of elements (saturating: shapes come from files).
+    pub fn numel(&self) -> u64 {
+        self.shape.iter().fold(1, |product, &d| product.saturating_mul(d))
+    }
+}
+
+/// What a spot is: for which weights, from which scores, by which settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SpotHeader {
+    /// Version of the format.
+    pub format: u32,
+    /// Fingerprint of the weights.
+    pub fingerprint: Fingerprint,
+    /// The model's tensors in layout order; `tensor` indexes this list.
+    pub tensors: Vec<SpotTensor>,
+    /// Which tensors competed.
+    pub scope: Scope,
+    /// Number of parameters that competed: 100 %.
+    pub parameters_in_scope: u64,
+    /// The largest k, percent, that the file holds.
+    pub max_k: f64,
+    /// How the scores were estimated.
+    pub estimator: Estimator,
+    /// Languages whose scores were added, in order.
+    pub languages: Vec<String>,
+    /// For a control, what it is (for instance `random:1`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<String>,
+}
+
+impl SpotHeader {
+    /// A header for a model's layout.
+    pub fn new(
+        layout: &ParameterLayout,
+        fingerprint: Fingerprint,
+        scope: Scope,
+        max_k: f64,
+        estimator: Estimator,
+        languages: Vec<String>,
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            fingerprint,
+            tensors: layout
+                .tensors()
+                .iter()
+                .map(|t| SpotTensor {
+                    name: t.name.clone(),
+                    shape: t.shape.iter().map(|&d| d as u64).collect(),
+                })
+                .collect(),
+            scope,
+            parameters_in_scope: super::parameters_in_scope(layout, scope),
+            max_k,
+            estimator,
+            languages,
+            control: None,
+        }
+    }
+}
+
+/// A ranked set of parameters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spot {
+    header: SpotHeader,
+    tensor: Vec<u16>,
+    offset: Vec<u32>,
+    score: Vec<f32>,
+}
+
+impl Spot {
+    /// From a selection in rank order.
+    pub fn new(header: SpotHeader, ranked: &[super::Ranked]) -> Self {
+        Self {
+            header,
+            tensor: ranked.iter().map(|r| r.tensor).collect(),
+            offset: ranked.iter().map(|r| r.offset).collect(),
+            score: ranked.iter().map(|r| r.score).collect(),
+        }
+    }
+
+    pub(super) fn from_parts(header: SpotHeader, tensor: Vec<u16>, offset: Vec<u32>, score: Vec<f32>) -> Self {
+        Self { header, tensor, offset, score }
+    }
+
+    /// What it is.
+    pub fn header(&self) -> &SpotHeader {
+        &self.header
+    }
+
+    /// Number of parameters.
+    pub fn len(&self) -> usize {
+        self.tensor.len()
+    }
+
+    /// Whether it names no parameter.
+    pub fn is_empty(&self) -> bool {
+        self.tensor.is_empty()
+    }
+
+    /// Tensor index by rank.
+    pub fn tensor(&self) -> &[u16] {
+        &self.tensor
+    }
+
+    /// Offset in the tensor by rank.
+    pub fn offset(&self) -> &[u32] {
+        &self.offset
+    }
+
+    /// Score by rank, descending.
+    pub fn score(&self) -> &[f32] {
+        &self.score
+    }
+
+    /// Number of parameters of the top `k` percent of the scope.
+    ///
+    /// # Errors
+    /// [`SpotError::KOutOfRange`] when `k` is negative, NaN, or more than the file holds.
+    pub fn prefix_len(&self, k: f64) -> Result<usize, SpotError> {
+        let max_k = self.header.max_k;
+        let out_of_range = SpotError::KOutOfRange { k, max_k };
+        if !(0.0..=max_k).contains(&k) {
+            return Err(out_of_range);
+        }
+        let count = usize::try_from(count_of(self.header.parameters_in_scope, k));
+        count.ok().filter(|&count| count <= self.len()).ok_or(out_of_range)
+    }
+
+    /// Checks that the spot was made from these weights.
+    ///
+    /// # Errors
+    /// [`SpotError::OtherLayout`] or [`SpotError::OtherWeights`].
+    pub fn check(&self, layout: &ParameterLayout, fingerprint: &Fingerprint) -> Result<(), SpotError> {
+        let describe = |name: &str, shape: &[u64]| format!("{name} {shape:?}");
+        let expected = layout.tensors().iter().map(|t| {
+            let shape: Vec<u64> = t.shape.iter().map(|&d| d as u64).collect();
+            describe(&t.name, &shape)
+        });
+        let mut found = self.header.tensors.iter().map(|t| describe(&t.name, &t.shape));
+        if self.header.fingerprint != *fingerprint {
+            return Err(SpotError::OtherWeights { spot: self.header.fingerprint, model: *fingerprint });
+        }
+        for (index, expected) in expected.enumerate() {
+            let found = found.next().unwrap_or_else(|| "missing".to_owned());
+            if found != expected {
+                return Err(SpotError::OtherLayout { index, found, expected });
+            }
+        }
+        match found.next() {
+            None => Ok(()),
+            Some(found) => Err(SpotError::OtherLayout {
+                index: layout.tensors().len(),
+                found,
+                expected: "nothing".to_owned(),
+            }),
+        }
+    }
+
+    /// The file's bytes.
+    ///
+    /// # Panics
+    /// Never: the three columns are of one length by construction.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let shape = vec![self.len()];
+        let tensor: Vec<u8> = self.tensor.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let offset: Vec<u8> = self.offset.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let score: Vec<u8> = self.score.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let view = |dtype, bytes| TensorView::new(dtype, shape.clone(), bytes).expect("whole columns");
+        let columns = [
+            ("offset", view(Dtype::U32, &offset)),
+            ("score", view(Dtype::F32, &score)),
+            ("tensor", view(Dtype::U16, &tensor)),
+        ];
+        let header = serde_json::to_string(&self.header).expect("a header is plain data");
+        let metadata = HashMap::from([(HEADER_KEY.to_owned(), header)]);
+        safetensors::serialize(columns, Some(metadata)).expect("three whole columns")
+    }
+
+    /// Parses a file, trusting nothing in it.
+    ///
+    /// # Errors
+    /// [`SpotError::Malformed`] or [`SpotError::Version`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, SpotError> {
+        let malformed = |reason: String| SpotError::Malformed(reason);
+        if bytes.starts_with(b"version https://git-lfs") {
+            return Err(malformed("it is a Git LFS pointer; fetch the real file".to_owned()));
+        }
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| malformed(e.to_string()))?;
+        let header = metadata
+            .metadata()
+            .as_ref()
+            .and_then(|entries| entries.get(HEADER_KEY))
+            .ok_or_else(|| malformed(format!("its metadata has no {HEADER_KEY:?} entry")))?;
+        #[derive(Deserialize)]
+        struct Versioned {
+            format: u32,
+        }
+        let version: Versioned = serde_json::from_str(header).map_err(|e| malformed(e.to_string()))?;
+        if version.format != FORMAT {
+            return Err(SpotError::Version { found: version.format });
+        }
+        let header: SpotHeader = serde_json::from_str(header).map_err(|e| malformed(e.to_string()))?;
+
+        let file = SafeTensors::deserialize(bytes).map_err(|e| malformed(e.to_string()))?;
+        let column = |name: &str, dtype: Dtype| {
+            let view = file.tensor(name).map_err(|e| malformed(e.to_string()))?;
+            if view.dtype() != dtype || view.shape().len() != 1 {
+                return Err(malformed(format!(
+                    "{name} is {:?} {:?}, expected {dtype:?} of one axis",
+                    view.dtype(),
+                    view.shape()
+                )));
+            }
+            Ok(view.data().to_vec())
+        };
+        let tensor: Vec<u16> = column("tensor", Dtype::U16)?
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|b| u16::from_le_bytes(*b))
+            .collect();
+        let four = |bytes: Vec<u8>| bytes.as_chunks::<4>().0.to_vec();
+        let offset: Vec<u32> =
+            four(column("offset", Dtype::U32)?).into_iter().map(u32::from_le_bytes).collect();
+        let score: Vec<f32> =
+            four(column("score", Dtype::F32)?).into_iter().map(f32::from_le_bytes).collect();
+        let spot = Self { header, tensor, offset, score };
+        spot.validate().map_err(malformed)?;
+        Ok(spot)
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        let n = self.len();
+        if self.offset.len() != n || self.score.len() != n {
+            return Err(format!(
+                "its columns have {n}, {} and {} rows; expected one length",
+                self.offset.len(),
+                self.score.len()
+            ));
+        }
+        if !(0.0..=100.0).contains(&self.header.max_k) {
+            return Err(format!("its max_k is {}, expected 0 to 100", self.header.max_k));
+        }
+        let mut places: Vec<(u16, u32)> =
+            self.tensor.iter().copied().zip(self.offset.iter().copied()).collect();
+        for (rank, &(tensor, offset)) in places.iter().enumerate() {
+            let numel = self.header.tensors.get(usize::from(tensor)).map(SpotTensor::numel);
+            if numel.is_none_or(|numel| u64::from(offset) >= numel) {
+                return Err(format!("rank {rank} names offset {offset} of tensor {tensor}, which is outside"));
+            }
+        }
+        places.sort_unstable();
+        if let Some(twice) = places.array_windows().find(|[a, b]| a == b) {
+            return Err(format!("offset {} of tensor {} is in it twice", twice[0].1, twice[0].0));
+        }
+        match self.score.iter().position(|score| !score.is_finite()) {
+            Some(rank) => Err(format!("the score at rank {rank} is not finite")),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::LlamaConfig;
+    use crate::spot::{Ranked, matched_random};
+    use proptest::prelude::*;
+
+    fn header() -> SpotHeader {
+        let config = LlamaConfig::from_json(
+            r#"{"model_type":"llama","vocab_size":6,"hidden_size":4,"intermediate_size":3,
+            "num_hidden_layers":1,"num_attention_heads":2,"max_position_embeddings":8,"rms_norm_eps":1e-5}"#,
+        )
+        .unwrap();
+        let fingerprint = "ab".repeat(32).parse().unwrap();
+        SpotHeader::new(
+            &ParameterLayout::new(&config),
+            fingerprint,
+            Scope::All,
+            100.0,
+            Estimator::Signed,
+            vec!["rust".into()],
+        )
+    }
+
+    fn any_spot() -> impl Strategy<Value = Spot> {
+        let total: u64 = header().tensors.iter().map(SpotTensor::numel).sum();
+        proptest::sample::subsequence((0..total).collect::<Vec<_>>(), 0..=total as usize).prop_map(|places| {
+            let header = header();
+            let ranked: Vec<Ranked> = places
+                .into_iter()
+                .map(|mut place| {
+                    let mut tensor = 0;
+                    while place >= header.tensors[tensor].numel() {
+                        place -= header.tensors[tensor].numel();
+                        tensor += 1;
+                    }
+                    Ranked { score: 1.5, tensor: tensor as u16, offset: place as u32 }
+                })
+                .collect();
+            Spot::new(header, &ranked)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_round_trip(spot in any_spot()) {
+            prop_assert_eq!(Spot::from_bytes(&spot.to_bytes()).unwrap(), spot);
+        }
+
+        #[test]
+        fn damaged_bytes_never_panic(spot in any_spot(), at in any::<prop::sample::Index>(), value: u8, cut in any::<prop::sample::Index>()) {
+            let mut bytes = spot.to_bytes();
+            let place = at.index(bytes.len());
+            bytes[place] = value;
+            drop(Spot::from_bytes(&bytes));
+            bytes.truncate(cut.index(bytes.len()));
+            prop_assert!(Spot::from_bytes(&bytes).is_err());
+        }
+
+        #[test]
+        fn random_control_matches_every_prefix(spot in any_spot(), seed: u64) {
+            let control = matched_random(&spot, seed);
+            prop_assert_eq!(control.tensor(), spot.tensor());
+            // Parsing checks that offsets are inside their tensors and unique.
+            prop_assert_eq!(&Spot::from_bytes(&control.to_bytes()).unwrap(), &control);
+            prop_assert_eq!(matched_random(&spot, seed), control);
+        }
+    }
+
+    #[test]
+    fn duplicates_and_places_outside_are_refused() {
+        let at = |tensor, offset| Ranked { score: 1.0, tensor, offset };
+        for bad in [vec![at(1, 3), at(1, 3)], vec![at(0, 24)], vec![at(99, 0)]] {
+            let bytes = Spot::new(header(), &bad).to_bytes();
+            assert!(matches!(Spot::from_bytes(&bytes), Err(SpotError::Malformed(_))));
+        }
+    }
+
+    #[test]
+    fn k_outside_the_file_is_refused() {
+        let mut header = header();
+        header.max_k = 1.0;
+        let spot = Spot::new(header, &[]);
+        assert_eq!(spot.prefix_len(0.0).unwrap(), 0);
+        for k in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+            assert!(matches!(spot.prefix_len(k), Err(SpotError::KOutOfRange { .. })));
+        }
+    }
+
+    #[test]
+    fn other_weights_are_refused_with_both_fingerprints() {
+        let spot = Spot::new(header(), &[]);
+        let other: Fingerprint = "cd".repeat(32).parse().unwrap();
+        let config = LlamaConfig::from_json(
+            r#"{"model_type":"llama","vocab_size":6,"hidden_size":4,"intermediate_size":3,
+            "num_hidden_layers":1,"num_attention_heads":2,"max_position_embeddings":8,"rms_norm_eps":1e-5}"#,
+        )
+        .unwrap();
+        let layout = ParameterLayout::new(&config);
+        let text = spot.check(&layout, &other).unwrap_err().to_string();
+        assert!(text.contains(&"ab".repeat(32)) && text.contains(&"cd".repeat(32)), "{text}");
+        spot.check(&layout, &spot.header().fingerprint).unwrap();
+    }
+}

@@ -1,0 +1,17 @@
+//! Spots: ranked sets of parameters, how they are chosen, stored and matched.
+
+mod control;
+mod file;
+mod select;
+
+pub use control::matched_random;
+pub use file::{Spot, SpotError, SpotHeader, SpotTensor};
+pub use select::{Ranked, Scope, SelectError, parameters_in_scope, select_top};
+
+/// Number of parameters of `percent` of `parameters`, to the nearest whole one (paper: top k %).
+pub fn count_of(parameters: u64, percent: f64) -> u64 {
+    // Exact for every model below 2⁵³ parameters; `as` saturates.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded, not negative")]
+    let count = (parameters as f64 * percent / 100.0).round() as u64;
+    count.min(parameters)
+}

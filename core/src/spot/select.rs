@@ -1,0 +1,318 @@
+//! Exact selection of the highest scores, in two streaming passes and without sorting them all.
+
+use crate::layout::{Module, ParameterLayout};
+use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
+
+/// Which tensors compete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// Every parameter.
+    #[default]
+    All,
+    /// All but the gains of norms.
+    NoNorm,
+    /// All but the embedding and the output head.
+    NoEmbedding,
+    /// The linear layers of the blocks only.
+    Blocks,
+}
+
+impl Scope {
+    /// Whether tensors of this module are in it.
+    pub fn contains(self, module: Module) -> bool {
+        match self {
+            Self::All => true,
+            Self::NoNorm => !module.is_norm(),
+            Self::NoEmbedding => !module.is_vocabulary(),
+            Self::Blocks => !module.is_norm() && !module.is_vocabulary(),
+        }
+    }
+
+    /// Name as in commands and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::NoNorm => "no-norm",
+            Self::NoEmbedding => "no-embedding",
+            Self::Blocks => "blocks",
+        }
+    }
+}
+
+/// Number of parameters that compete.
+pub fn parameters_in_scope(layout: &ParameterLayout, scope: Scope) -> u64 {
+    layout.tensors().iter().filter(|t| scope.contains(t.module)).map(|t| t.numel()).sum()
+}
+
+/// One chosen parameter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ranked {
+    /// Its score, ≥ 0.
+    pub score: f32,
+    /// Tensor index in the layout.
+    pub tensor: u16,
+    /// Offset in the tensor, row-major.
+    pub offset: u32,
+}
+
+impl Ranked {
+    /// Rank order: higher scores first, then lower positions.
+    fn rank(&self, other: &Self) -> Ordering {
+        other
+            .score
+            .total_cmp(&self.score)
+            .then(self.tensor.cmp(&other.tensor))
+            .then(self.offset.cmp(&other.offset))
+    }
+}
+
+/// Why nothing was selected.
+#[derive(Debug, thiserror::Error)]
+pub enum SelectError<E> {
+    /// The scores could not be read.
+    #[error(transparent)]
+    Read(E),
+    /// A score is negative, NaN or infinite.
+    #[error("the score of {tensor} at offset {offset} is {score}; expected a finite number ≥ 0")]
+    BadScore {
+        /// Tensor name.
+        tensor: String,
+        /// Offset in elements.
+        offset: u64,
+        /// The score.
+        score: f32,
+    },
+    /// A tensor's scores are fewer or more than its parameters.
+    #[error("{tensor} has {found} scores, expected {expected}")]
+    Length {
+        /// Tensor name.
+        tensor: String,
+        /// Scores read.
+        found: u64,
+        /// Parameters of the tensor.
+        expected: u64,
+    },
+}
+
+/// Upper half of the bits of a score ≥ 0: order of buckets is order of scores.
+fn bucket(score: f32) -> usize {
+    (score.to_bits() >> 16) as usize
+}
+
+/// The `count` highest scores of the tensors in `scope`, in rank order: score descending, ties by
+/// position.
+///
+/// `read(tensor, sink)` streams the scores of one tensor of the layout in order, in chunks of any
+/// size; it is called twice for each tensor. Memory: 512 KiB of histogram, and less than twice
+/// `count` candidates, whatever the number of scores.
+///
+/// # Errors
+/// [`SelectError`] when reading fails, a score is not a finite number ≥ 0, or lengths disagree.
+pub fn select_top<E>(
+    layout: &ParameterLayout,
+    scope: Scope,
+    count: u64,
+    mut read: impl FnMut(usize, &mut dyn FnMut(&[f32])) -> Result<(), E>,
+) -> Result<Vec<Ranked>, SelectError<E>> {
+    let mut histogram = vec![0_u64; 1 << 16];
+    for (index, spec) in layout.tensors().iter().enumerate().filter(|(_, t)| scope.contains(t.module)) {
+        let mut seen = 0_u64;
+        let mut bad = None;
+        read(index, &mut |scores| {
+            for (i, &score) in scores.iter().enumerate() {
+                if score.is_finite() && score >= 0.0 {
+                    // −0 has the sign bit set; + 0 clears it.
+                    histogram[bucket(score + 0.0)] += 1;
+                } else if bad.is_none() {
+                    bad = Some((seen + i as u64, score));
+                }
+            }
+            seen += scores.len() as u64;
+        })
+        .map_err(SelectError::Read)?;
+        if let Some((offset, score)) = bad {
+            return Err(SelectError::BadScore { tensor: spec.name.clone(), offset, score });
+        }
+        if seen != spec.numel() {
+            return Err(SelectError::Length { tensor: spec.name.clone(), found: seen, expected: spec.numel() });
+        }
+    }
+    let (threshold, above) = threshold_bucket(&histogram, count);
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let total: u64 = histogram.iter().sum();
+    let wanted = usize::try_from(count.min(total) - above).unwrap_or(usize::MAX);
+
+    let mut chosen: Vec<Ranked> = Vec::with_capacity(usize::try_from(above).unwrap_or(0));
+    let mut candidates: Vec<Ranked> = Vec::new();
+    for (index, _) in layout.tensors().iter().enumerate().filter(|(_, t)| scope.contains(t.module)) {
+        let tensor = u16::try_from(index).expect("a config has fewer than 65536 tensors");
+        let mut offset = 0_u32;
+        read(index, &mut |scores| {
+            for &score in scores {
+                let place = bucket(score + 0.0);
+                if place >= threshold {
+                    let ranked = Ranked { score, tensor, offset };
+                    if place > threshold { chosen.push(ranked) } else { candidates.push(ranked) }
+                }
+                offset = offset.wrapping_add(1);
+            }
+            prune(&mut candidates, wanted, wanted.saturating_mul(2).max(1 << 16));
+        })
+        .map_err(SelectError::Read)?;
+    }
+    prune(&mut candidates, wanted, wanted);
+    chosen.append(&mut candidates);
+    chosen.sort_unstable_by(Ranked::rank);
+    Ok(chosen)
+}
+
+/// The bucket that the `count`-th highest score is in, and how many scores are in higher ones.
+fn threshold_bucket(histogram: &[u64], count: u64) -> (usize, u64) {
+    let mut above = 0;
+    for (bucket, &here) in histogram.iter().enumerate().rev() {
+        if above + here >= count {
+            return (bucket, above);
+        }
+        above += here;
+    }
+    (0, above - histogram[0])
+}
+
+/// Keeps the `wanted` first by rank once there are more than `limit`.
+fn prune(candidates: &mut Vec<Ranked>, wanted: usize, limit: usize) {
+    if candidates.len() > limit.max(wanted) {
+        if wanted > 0 {
+            candidates.select_nth_unstable_by(wanted - 1, Ranked::rank);
+        }
+        candidates.truncate(wanted);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::LlamaConfig;
+    use proptest::prelude::*;
+    use std::convert::Infallible;
+
+    fn layout() -> ParameterLayout {
+        ParameterLayout::new(
+            &LlamaConfig::from_json(
+                r#"{"model_type":"llama","vocab_size":6,"hidden_size":4,"intermediate_size":3,
+                "num_hidden_layers":1,"num_attention_heads":2,"num_key_value_heads":1,
+                "max_position_embeddings":8,"rms_norm_eps":1e-5,"tie_word_embeddings":false}"#,
+            )
+            .unwrap(),
+        )
+    }
+
+    fn split(layout: &ParameterLayout, flat: &[f32]) -> Vec<Vec<f32>> {
+        layout
+            .tensors()
+            .iter()
+            .map(|t| flat[t.start as usize..(t.start + t.numel()) as usize].to_vec())
+            .collect()
+    }
+
+    fn select(flat: &[f32], scope: Scope, count: u64, chunk: usize) -> Vec<Ranked> {
+        let layout = layout();
+        let scores = split(&layout, flat);
+        select_top(&layout, scope, count, |tensor, sink| {
+            scores[tensor].chunks(chunk).for_each(sink);
+            Ok::<_, Infallible>(())
+        })
+        .unwrap()
+    }
+
+    /// The definition: sort everything.
+    fn reference(flat: &[f32], scope: Scope, count: u64) -> Vec<Ranked> {
+        let layout = layout();
+        let mut all: Vec<Ranked> = layout
+            .tensors()
+            .iter()
+            .enumerate()
+            .filter(|(_, t)| scope.contains(t.module))
+            .flat_map(|(index, t)| {
+                (0..t.numel()).map(move |offset| Ranked {
+                    score: flat[(t.start + offset) as usize],
+                    tensor: index as u16,
+                    offset: offset as u32,
+                })
+            })
+            .collect();
+        all.sort_by(|a, b| {
+            b.score.partial_cmp(&a.score).unwrap().then((a.tensor, a.offset).cmp(&(b.tensor, b.offset)))
+        });
+        all.truncate(count as usize);
+        all
+    }
+
+    fn scores() -> impl Strategy<Value = Vec<f32>> {
+        let n = layout().num_parameters() as usize;
+        // Few distinct values and near neighbours: ties and full buckets are the hard cases.
+        let score = prop_oneof![
+            Just(0.0_f32),
+            Just(1.0_f32),
+            (0_u32..4).prop_map(|ulp| f32::from_bits(1.0_f32.to_bits() + ulp)),
+            0.0_f32..1e-30,
+            0.0_f32..10.0,
+        ];
+        proptest::collection::vec(score, n)
+    }
+
+    proptest! {
+        #[test]
+        fn equals_sorting_everything(flat in scores(), fraction in 0.0_f64..=1.0, chunk in 1_usize..40,
+                                     scope in prop_oneof![Just(Scope::All), Just(Scope::NoNorm),
+                                                          Just(Scope::NoEmbedding), Just(Scope::Blocks)]) {
+            let count = (parameters_in_scope(&layout(), scope) as f64 * fraction) as u64;
+            prop_assert_eq!(select(&flat, scope, count, chunk), reference(&flat, scope, count));
+        }
+
+        #[test]
+        fn smaller_spots_are_prefixes(flat in scores(), small in 0_u64..60, more in 0_u64..60) {
+            let large = select(&flat, Scope::All, small + more, 7);
+            prop_assert_eq!(&select(&flat, Scope::All, small, 13)[..], &large[..small as usize]);
+        }
+    }
+
+    #[test]
+    fn all_tied_takes_the_lowest_positions() {
+        let flat = vec![0.5; layout().num_parameters() as usize];
+        let chosen = select(&flat, Scope::All, 30, 1000);
+        let positions: Vec<u64> = chosen
+            .iter()
+            .map(|r| layout().tensors()[r.tensor as usize].start + u64::from(r.offset))
+            .collect();
+        assert_eq!(positions, (0..30).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_bad_score_is_named() {
+        let layout = layout();
+        for bad in [f32::NAN, f32::INFINITY, -1.0] {
+            let mut flat = vec![0.5; layout.num_parameters() as usize];
+            flat[layout.tensors()[3].start as usize + 2] = bad;
+            let scores = split(&layout, &flat);
+            let error = select_top(&layout, Scope::All, 3, |tensor, sink| {
+                sink(&scores[tensor]);
+                Ok::<_, Infallible>(())
+            })
+            .unwrap_err();
+            assert!(error.to_string().contains("v_proj.weight at offset 2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn missing_scores_are_refused() {
+        let error = select_top(&layout(), Scope::All, 1, |_, sink| {
+            sink(&[1.0]);
+            Ok::<_, Infallible>(())
+        });
+        assert!(matches!(error, Err(SelectError::Length { .. })));
+    }
+}

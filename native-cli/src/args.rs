@@ -1,0 +1,378 @@
+//! What people type.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use codingspot_core::score::Estimator;
+use codingspot_core::spot::Scope;
+use std::path::PathBuf;
+
+/// An error in what was asked for, found after the arguments were parsed; exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct UsageError(pub(crate) String);
+
+/// Find the parameters of a Llama that carry its coding ability, switch them off, and measure what
+/// is lost.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Bundled model and corpus: score, select, ablate, measure, report; a few minutes on a laptop
+    Demo(DemoArgs),
+    /// Architecture, parameters by tensor, and memory that scoring needs
+    Inspect(InspectArgs),
+    /// Complete a prompt, with or without a spot ablated
+    Generate(GenerateArgs),
+    /// Score every parameter on code in several languages
+    Score(ScoreArgs),
+    /// Rank the highest scores into a spot file
+    Select(SelectArgs),
+    /// Write a copy of a checkpoint with a spot set to zero
+    Ablate(AblateArgs),
+    /// Measure a model, with a spot ablated at several k
+    Eval(EvalArgs),
+    /// Serve the page and its models to a browser on this machine
+    Serve(ServeArgs),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DeviceChoice {
+    /// The best that works; stderr says which
+    Auto,
+    /// The CPU (burn's flex backend)
+    Cpu,
+    /// Any GPU or software adapter, through WGSL
+    Wgpu,
+    /// A GPU through SPIR-V (needs a build with --features vulkan)
+    Vulkan,
+    /// An NVIDIA GPU through CUDA (not in this build)
+    Cuda,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EstimatorChoice {
+    /// |mean gradient| × |weight| (equation 2 over the data set)
+    Signed,
+    /// mean |gradient| × |weight|
+    Abs,
+}
+
+impl From<EstimatorChoice> for Estimator {
+    fn from(choice: EstimatorChoice) -> Self {
+        match choice {
+            EstimatorChoice::Signed => Self::Signed,
+            EstimatorChoice::Abs => Self::Abs,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ScopeChoice {
+    /// Every parameter
+    All,
+    /// All but the gains of norms
+    NoNorm,
+    /// All but the embedding and the output head
+    NoEmbedding,
+    /// The linear layers of the blocks
+    Blocks,
+}
+
+impl From<ScopeChoice> for Scope {
+    fn from(choice: ScopeChoice) -> Self {
+        match choice {
+            ScopeChoice::All => Self::All,
+            ScopeChoice::NoNorm => Self::NoNorm,
+            ScopeChoice::NoEmbedding => Self::NoEmbedding,
+            ScopeChoice::Blocks => Self::Blocks,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GroupChoice {
+    /// One ranking over all tensors in scope
+    Global,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DtypeChoice {
+    /// IEEE single
+    F32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReplaceChoice {
+    /// Set to zero
+    Zero,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TaskChoice {
+    /// Loss per language on a corpus directory
+    Nll,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ControlChoice {
+    /// As many random parameters of each tensor as the spot has
+    Random,
+}
+
+/// A percentage from 0 to 100.
+fn percent(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(k) if (0.0..=100.0).contains(&k) => Ok(k),
+        _ => Err(format!("{text:?} is not a percentage; expected a number from 0 to 100")),
+    }
+}
+
+/// Below this a sequence has no target, above it no context of a Llama reaches.
+fn seq_len(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(n) if (2..=1 << 20).contains(&n) => Ok(n),
+        _ => Err(format!("{text:?} is not a sequence length; expected a whole number from 2 to 1048576")),
+    }
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(n) if n > 0 => Ok(n),
+        _ => Err(format!("{text:?} is not a count; expected a whole number above 0")),
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeviceArgs {
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    pub(crate) device: DeviceChoice,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Directory for the run, the spots and the report
+    #[arg(long, default_value = "codingspot-demo")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// Print the results as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// Directory with config.json and safetensors files
+    pub(crate) model: PathBuf,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SpotArgs {
+    /// Spot file to ablate
+    #[arg(long)]
+    pub(crate) spot: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// Directory with config.json, safetensors files and tokenizer.json
+    pub(crate) model: PathBuf,
+    /// Text to complete; BOS is put before it
+    #[arg(short, long, conflicts_with = "prompt_ids", required_unless_present = "prompt_ids")]
+    pub(crate) prompt: Option<String>,
+    /// Tokens to complete, used as they are
+    #[arg(long, value_delimiter = ',', num_args = 1..)]
+    pub(crate) prompt_ids: Option<Vec<u32>>,
+    #[command(flatten)]
+    pub(crate) spot: SpotArgs,
+    /// Share of the spot's scope to ablate, percent
+    #[arg(long, value_parser = percent, requires = "spot")]
+    pub(crate) k: Option<f64>,
+    /// At most this many new tokens
+    #[arg(long, default_value_t = 128)]
+    pub(crate) max_tokens: usize,
+    /// 0 takes the most likely token each time
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) temperature: f64,
+    /// Sample from the smallest set of tokens with this probability
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) top_p: f64,
+    /// Seed of the sampling
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// End before this text (repeatable)
+    #[arg(long)]
+    pub(crate) stop: Vec<String>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// Print one JSON document instead of streaming text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScoreArgs {
+    /// Directory with config.json and safetensors files
+    pub(crate) model: PathBuf,
+    /// Directory with LANG.jsonl or LANG.jsonl.gz
+    #[arg(long)]
+    pub(crate) corpus: PathBuf,
+    /// Directory to create
+    #[arg(short, long)]
+    pub(crate) out: PathBuf,
+    /// Languages to score, in order [default: those of the ten that the corpus has]
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) languages: Option<Vec<String>>,
+    /// What a score is
+    #[arg(long, value_enum, default_value_t = EstimatorChoice::Signed)]
+    pub(crate) estimator: EstimatorChoice,
+    /// Sequences in a batch
+    #[arg(long, default_value_t = 4, value_parser = positive)]
+    pub(crate) batch_size: usize,
+    /// Tokens in a sequence (pre-tokenised rows keep their own length)
+    #[arg(long, default_value_t = 512, value_parser = seq_len)]
+    pub(crate) seq_len: usize,
+    /// At most this many batches a language
+    #[arg(long, value_parser = positive)]
+    pub(crate) max_batches: Option<usize>,
+    /// Type of weights and arithmetic
+    #[arg(long, value_enum, default_value_t = DtypeChoice::F32)]
+    pub(crate) dtype: DtypeChoice,
+    /// Also write every language's scores
+    #[arg(long)]
+    pub(crate) keep_language_scores: bool,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// Print the manifest as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SelectArgs {
+    /// Directory that `score` made
+    pub(crate) run: PathBuf,
+    /// Spot file to write
+    #[arg(short, long)]
+    pub(crate) out: PathBuf,
+    /// Largest k that the file holds, percent
+    #[arg(long, default_value_t = 1.0, value_parser = percent)]
+    pub(crate) max_k: f64,
+    /// Which parameters compete
+    #[arg(long, value_enum, default_value_t = ScopeChoice::All)]
+    pub(crate) scope: ScopeChoice,
+    /// How they compete
+    #[arg(long, value_enum, default_value_t = GroupChoice::Global)]
+    pub(crate) group: GroupChoice,
+    /// Sum these languages only (needs a run with --keep-language-scores)
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) languages: Option<Vec<String>>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AblateArgs {
+    /// Directory with config.json and safetensors files
+    pub(crate) model: PathBuf,
+    /// Spot file
+    #[arg(long)]
+    pub(crate) spot: PathBuf,
+    /// Share of the spot's scope to ablate, percent
+    #[arg(long, value_parser = percent)]
+    pub(crate) k: f64,
+    /// Directory to create
+    #[arg(short, long)]
+    pub(crate) out: PathBuf,
+    /// What takes the place of a parameter
+    #[arg(long, value_enum, default_value_t = ReplaceChoice::Zero)]
+    pub(crate) replace: ReplaceChoice,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalArgs {
+    /// Directory with config.json and safetensors files
+    pub(crate) model: PathBuf,
+    /// What to measure
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "nll")]
+    pub(crate) tasks: Vec<TaskChoice>,
+    /// Directory with LANG.jsonl or LANG.jsonl.gz, for nll
+    #[arg(long)]
+    pub(crate) corpus: PathBuf,
+    /// Languages to measure [default: all that the corpus has]
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) languages: Option<Vec<String>>,
+    #[command(flatten)]
+    pub(crate) spot: SpotArgs,
+    /// Shares to ablate, percent; 0 is the original
+    #[arg(long, value_delimiter = ',', value_parser = percent, default_value = "0")]
+    pub(crate) k: Vec<f64>,
+    /// Controls to measure at the same k
+    #[arg(long, value_enum, value_delimiter = ',', requires = "spot")]
+    pub(crate) control: Vec<ControlChoice>,
+    /// Seeds of the random control
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    pub(crate) control_seeds: Vec<u64>,
+    /// Documents are cut to this many tokens
+    #[arg(long, default_value_t = 512, value_parser = seq_len)]
+    pub(crate) seq_len: usize,
+    /// Documents that run together
+    #[arg(long, default_value_t = 8, value_parser = positive)]
+    pub(crate) batch_size: usize,
+    /// At most this many documents a language
+    #[arg(long, value_parser = positive)]
+    pub(crate) limit: Option<usize>,
+    /// Say what would be measured, and stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// JSON file to write
+    #[arg(short, long)]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// Print the results as JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Directory of the built page
+    #[arg(default_value = "dist")]
+    pub(crate) dir: PathBuf,
+    /// Port on 127.0.0.1; 0 takes a free one
+    #[arg(long, default_value_t = 8080)]
+    pub(crate) port: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn percentages_and_lengths_out_of_range_are_refused() {
+        for bad in ["-1", "101", "nan", "inf", "x", ""] {
+            assert!(percent(bad).is_err(), "{bad}");
+        }
+        assert!(percent("0.0025").is_ok());
+        assert!(seq_len("1").is_err() && seq_len("99999999").is_err() && seq_len("2").is_ok());
+    }
+}

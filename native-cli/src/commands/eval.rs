@@ -1,0 +1,100 @@
+//! `codingspot eval`.
+
+use crate::args::{ControlChoice, EvalArgs, TaskChoice, UsageError};
+use crate::corpus::CorpusDirectory;
+use crate::measure::{Arm, NllSettings, Subset, nll};
+use crate::model::ModelDirectory;
+use crate::results::{EvalFile, versions};
+use crate::{atomic, device, output, spot, table};
+use anyhow::Context as _;
+use codingspot_core::corpus::documents_for_loss;
+use codingspot_core::spot::matched_random;
+use serde_json::json;
+
+pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
+    for task in &args.tasks {
+        let TaskChoice::Nll = task;
+    }
+    if args.spot.spot.is_none() && args.k.iter().any(|&k| k > 0.0) {
+        return Err(UsageError("--k above 0 needs --spot, the ranking to take it from".to_owned()).into());
+    }
+    let corpus = CorpusDirectory::open(&args.corpus)?;
+    let languages = args.languages.clone().unwrap_or_else(|| corpus.languages());
+    let model = ModelDirectory::open(&args.model)?;
+    let tokenizer = model.tokenizer()?;
+    let seq_len = args.seq_len.min(model.config.max_position_embeddings);
+    let subsets = languages
+        .iter()
+        .map(|language| {
+            let mut documents = corpus.read(language)?;
+            documents.truncate(args.limit.unwrap_or(usize::MAX));
+            let rows = documents_for_loss(&documents, tokenizer.as_ref(), seq_len)
+                .with_context(|| format!("the corpus of {language} was refused"))?;
+            Ok(Subset { name: language.clone(), rows })
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let mut arms = Vec::new();
+    if let Some(path) = &args.spot.spot {
+        let spot = spot::read(path)?;
+        for &k in &args.k {
+            spot::prefix_len(path, &spot, k)?;
+        }
+        for control in &args.control {
+            let ControlChoice::Random = control;
+            arms.extend(
+                args.control_seeds
+                    .iter()
+                    .map(|&seed| Arm { variant: format!("random:{seed}"), spot: matched_random(&spot, seed) }),
+            );
+        }
+        arms.insert(0, Arm { variant: "spot".to_owned(), spot });
+    }
+    let documents: usize = subsets.iter().map(|subset| subset.rows.len()).sum();
+    let tokens: usize = subsets.iter().flat_map(|s| s.rows.iter().map(|row| row.len() - 1)).sum();
+    let passes = 1 + arms.len() * args.k.iter().filter(|&&k| k > 0.0).count();
+    if args.dry_run {
+        return output::result(&format!(
+            "nll: {} languages, {documents} documents, {} target tokens, {passes} passes ({} tokens in all)\n",
+            subsets.len(),
+            output::grouped(tokens as u64),
+            output::grouped((tokens * passes) as u64)
+        ));
+    }
+    let device = device::choose(args.device.device)?;
+    let mut loaded = model.load(&device.device)?;
+    for arm in &arms {
+        arm.spot.check(loaded.model.layout(), &loaded.fingerprint).with_context(|| {
+            let path = args.spot.spot.as_deref().unwrap_or(std::path::Path::new("spot"));
+            format!("{} was refused", path.display())
+        })?;
+    }
+    let settings = NllSettings { batch_size: args.batch_size };
+    let results = nll(&mut loaded, &subsets, &arms, &args.k, settings)?;
+    let file = EvalFile {
+        results,
+        config: json!({
+            "model": model.path.file_name().map(|name| name.to_string_lossy()),
+            "fingerprint": loaded.fingerprint,
+            "tasks": ["nll"],
+            "languages": languages,
+            "seq_len": seq_len,
+            "batch_size": args.batch_size,
+            "limit": args.limit,
+            "k": args.k,
+            "spot": arms.first().map(|arm| arm.spot.header()),
+            "device": device.name,
+            "dtype": "f32",
+        }),
+        versions: versions(),
+    };
+    let mut bytes = serde_json::to_vec_pretty(&file)?;
+    bytes.push(b'\n');
+    atomic::write_file(&args.out, &bytes)?;
+    if args.json {
+        output::json(&file)?;
+    } else {
+        output::result(&table::nll_by_variant(&file.results))?;
+    }
+    output::note(&format!("Wrote {}", args.out.display()));
+    Ok(())
+}

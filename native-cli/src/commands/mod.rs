@@ -1,0 +1,26 @@
+//! One file a command.
+
+mod ablate;
+mod demo;
+mod eval;
+mod generate;
+mod inspect;
+mod score;
+mod select;
+mod serve;
+
+use crate::args::{Cli, Command};
+
+/// Runs what was asked for.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Generate(args) => generate::run(args),
+        Command::Score(args) => score::run(&args),
+        Command::Select(args) => select::run(&args),
+        Command::Ablate(args) => ablate::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Serve(args) => serve::run(&args),
+    }
+}

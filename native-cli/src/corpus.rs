@@ -1,0 +1,93 @@
+//! Corpus directories: one file a language.
+
+use anyhow::Context as _;
+use codingspot_core::corpus::{CODE_LANGUAGES, Document};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+/// Longest corpus file that is read, bytes after decompression.
+const MAX_FILE_BYTES: u64 = 8 << 30;
+/// Endings of a corpus file.
+const ENDINGS: [&str; 2] = [".jsonl", ".jsonl.gz"];
+
+/// The files of a corpus directory by language.
+#[derive(Debug)]
+pub(crate) struct CorpusDirectory {
+    path: PathBuf,
+    files: BTreeMap<String, PathBuf>,
+}
+
+impl CorpusDirectory {
+    /// Lists `path`.
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+        let entries =
+            fs::read_dir(path).with_context(|| format!("corpus directory {} can't be read", path.display()))?;
+        let mut files = BTreeMap::new();
+        for entry in entries {
+            let file = entry.with_context(|| format!("{} can't be listed", path.display()))?.path();
+            let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let Some(language) = ENDINGS.iter().find_map(|ending| name.strip_suffix(ending)) else { continue };
+            let language = language.to_owned();
+            if let Some(other) = files.insert(language.clone(), file) {
+                anyhow::bail!("{language} is in {} twice (also {})", path.display(), other.display());
+            }
+        }
+        anyhow::ensure!(
+            !files.is_empty(),
+            "{} holds no corpus; expected files named LANG.jsonl or LANG.jsonl.gz",
+            path.display()
+        );
+        Ok(Self { path: path.to_owned(), files })
+    }
+
+    /// The languages that are there, sorted.
+    pub(crate) fn languages(&self) -> Vec<String> {
+        self.files.keys().cloned().collect()
+    }
+
+    /// Those of the paper's ten languages that are there.
+    pub(crate) fn code_languages(&self) -> anyhow::Result<Vec<String>> {
+        let found: Vec<String> = CODE_LANGUAGES
+            .iter()
+            .filter(|name| self.files.contains_key(**name))
+            .map(ToString::to_string)
+            .collect();
+        anyhow::ensure!(
+            !found.is_empty(),
+            "{} has none of the ten code languages ({}); it has {}. Name others with --languages",
+            self.path.display(),
+            CODE_LANGUAGES.join(", "),
+            self.languages().join(", ")
+        );
+        Ok(found)
+    }
+
+    /// The documents of a language.
+    pub(crate) fn read(&self, language: &str) -> anyhow::Result<Vec<Document>> {
+        let path = self.files.get(language).with_context(|| {
+            format!(
+                "{} has no {language}.jsonl or {language}.jsonl.gz; it has {}",
+                self.path.display(),
+                self.languages().join(", ")
+            )
+        })?;
+        let text = read(path).with_context(|| format!("{} can't be read", path.display()))?;
+        Document::from_json_lines(&text).with_context(|| format!("{} was refused", path.display()))
+    }
+}
+
+fn read(path: &Path) -> std::io::Result<String> {
+    let file = File::open(path)?;
+    let mut text = String::new();
+    let read = if path.extension().is_some_and(|extension| extension == "gz") {
+        flate2::read::MultiGzDecoder::new(file).take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?
+    } else {
+        file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?
+    };
+    if read as u64 > MAX_FILE_BYTES {
+        return Err(std::io::Error::other(format!("it holds more than {MAX_FILE_BYTES} bytes")));
+    }
+    Ok(text)
+}

@@ -1,0 +1,37 @@
+//! The native command line of codingspot: files, devices, progress and reports around
+//! [`codingspot_core`], which does the work.
+
+mod args;
+mod atomic;
+mod bundled;
+mod commands;
+mod corpus;
+mod device;
+mod measure;
+mod model;
+mod output;
+mod progress;
+mod report;
+mod results;
+mod run;
+mod scoring;
+mod spot;
+mod table;
+
+use clap::Parser as _;
+use std::process::ExitCode;
+
+/// Parses the arguments, runs the command, and maps the outcome to an exit code: 0 done, 1 failed,
+/// 2 wrong usage.
+pub fn main() -> ExitCode {
+    let args = args::Cli::parse();
+    match commands::run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error(&error);
+            let usage = error.chain().any(<dyn std::error::Error>::is::<args::UsageError>);
+            ExitCode::from(if usage { 2 } else { 1 })
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The `codingspot` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    codingspot::main()
+}

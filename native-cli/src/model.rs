@@ -1,0 +1,155 @@
+//! A model's directory: config.json, tokenizer.json and safetensors files, mapped into memory.
+
+use crate::output;
+use crate::progress::Progress;
+use anyhow::Context as _;
+use codingspot_core::Device;
+use codingspot_core::checkpoint::{
+    ByteSource, LoadedModel, SafetensorsSource, ShardIndex, SourceError, TensorSource as _, load_model,
+};
+use codingspot_core::config::LlamaConfig;
+use codingspot_core::layout::ParameterLayout;
+use codingspot_core::tokenizer::Tokenizer;
+use std::borrow::Cow;
+use std::fs::{self, File};
+use std::ops::{ControlFlow, Range};
+use std::path::{Path, PathBuf};
+
+/// Longest config.json or index that is read, bytes.
+const MAX_JSON_BYTES: u64 = 64 << 20;
+/// Longest tokenizer.json that is read, bytes (Llama 3's has 9 MB).
+const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
+/// Name of the index of a sharded checkpoint.
+const INDEX: &str = "model.safetensors.index.json";
+
+/// A file mapped into memory.
+#[derive(Debug)]
+pub(crate) struct MappedFile {
+    name: String,
+    map: memmap2::Mmap,
+}
+
+impl MappedFile {
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+        let open = || -> std::io::Result<memmap2::Mmap> {
+            let file = File::open(path)?;
+            #[expect(unsafe_code, reason = "mapping is how tens of gigabytes are read without a copy")]
+            // SAFETY: the map is read only. A program that truncates the file meanwhile can still
+            // end this one with SIGBUS; no data race can make the bytes anything but bytes.
+            unsafe {
+                memmap2::Mmap::map(&file)
+            }
+        };
+        let map = open().with_context(|| format!("{} can't be read", path.display()))?;
+        Ok(Self { name: path.display().to_string(), map })
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+}
+
+impl ByteSource for MappedFile {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn len(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    async fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, SourceError> {
+        let bounds = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
+        bounds.and_then(|(start, end)| self.map.get(start..end)).map(Cow::Borrowed).ok_or_else(|| {
+            SourceError {
+                file: self.name.clone(),
+                reason: format!("bytes {}..{} are past its end ({})", range.start, range.end, self.len()),
+            }
+        })
+    }
+}
+
+/// Reads a text file of at most `limit` bytes.
+pub(crate) fn read_text(path: &Path, limit: u64) -> anyhow::Result<String> {
+    let size = fs::metadata(path).with_context(|| format!("{} can't be read", path.display()))?.len();
+    anyhow::ensure!(size <= limit, "{} has {size} bytes, more than the {limit} that are read", path.display());
+    fs::read_to_string(path).with_context(|| format!("{} can't be read as text", path.display()))
+}
+
+/// A checkpoint on disk, opened and checked but not loaded.
+#[derive(Debug)]
+pub(crate) struct ModelDirectory {
+    pub(crate) path: PathBuf,
+    pub(crate) config_json: String,
+    pub(crate) config: LlamaConfig,
+    pub(crate) source: SafetensorsSource<MappedFile>,
+    pub(crate) shards: Vec<PathBuf>,
+}
+
+impl ModelDirectory {
+    /// Opens `path` and checks config, index, headers and shapes.
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            path.is_dir(),
+            "{} is not a directory; expected one with config.json and *.safetensors, as on the Hugging Face hub",
+            path.display()
+        );
+        let config_path = path.join("config.json");
+        let config_json = read_text(&config_path, MAX_JSON_BYTES)?;
+        let config = LlamaConfig::from_json(&config_json)
+            .with_context(|| format!("{} was refused", config_path.display()))?;
+        let index_path = path.join(INDEX);
+        let index = index_path
+            .is_file()
+            .then(|| -> anyhow::Result<ShardIndex> {
+                let text = read_text(&index_path, MAX_JSON_BYTES)?;
+                Ok(ShardIndex::from_json(&index_path.display().to_string(), &text)?)
+            })
+            .transpose()?;
+        let shards: Vec<PathBuf> = match &index {
+            Some(index) => index.files().into_iter().map(|name| path.join(name)).collect(),
+            None => vec![path.join("model.safetensors")],
+        };
+        let files = shards.iter().map(|shard| MappedFile::open(shard)).collect::<anyhow::Result<Vec<_>>>()?;
+        let source = pollster::block_on(SafetensorsSource::open(files))?;
+        if let Some(index) = &index {
+            source.check_index(&index_path.display().to_string(), index)?;
+        }
+        Ok(Self { path: path.to_owned(), config_json, config, source, shards })
+    }
+
+    /// The order of its tensors.
+    pub(crate) fn layout(&self) -> ParameterLayout {
+        ParameterLayout::new(&self.config)
+    }
+
+    /// The tokenizer, if the directory has one.
+    pub(crate) fn tokenizer(&self) -> anyhow::Result<Option<Tokenizer>> {
+        let path = self.path.join("tokenizer.json");
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let text = read_text(&path, MAX_TOKENIZER_BYTES)?;
+        let tokenizer = Tokenizer::from_bytes(text.as_bytes(), &self.config)
+            .with_context(|| format!("{} was refused", path.display()))?;
+        Ok(Some(tokenizer))
+    }
+
+    /// Loads the weights onto `device` in f32.
+    pub(crate) fn load(&self, device: &Device) -> anyhow::Result<LoadedModel> {
+        let total = self.source.tensors().iter().map(codingspot_core::checkpoint::TensorInfo::num_bytes).sum();
+        let mut bar = Progress::new("Loading weights", total);
+        let loaded = pollster::block_on(load_model(&self.source, &self.config, device, async |progress| {
+            bar.set(progress.done_bytes);
+            ControlFlow::Continue(())
+        }))?;
+        bar.finish();
+        output::note(&format!(
+            "Loaded {}: {} parameters, fingerprint {}",
+            self.path.display(),
+            output::grouped(loaded.model.layout().num_parameters()),
+            loaded.fingerprint.short()
+        ));
+        Ok(loaded)
+    }
+}
