@@ -7,5 +7,6 @@ pub mod protocol;
 
 #[cfg(all(target_arch = "wasm32", feature = "engine"))]
 pub mod engine;
-#[cfg(feature = "page")]
+// Natively too: what the page computes is tested there.
+#[cfg(any(not(target_arch = "wasm32"), feature = "page"))]
 pub mod page;

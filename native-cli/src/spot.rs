@@ -3,8 +3,6 @@
 use crate::atomic;
 use crate::model::MappedFile;
 use anyhow::Context as _;
-use codingspot_core::checkpoint::Fingerprint;
-use codingspot_core::layout::ParameterLayout;
 use codingspot_core::spot::Spot;
 use std::path::Path;
 
@@ -12,13 +10,6 @@ use std::path::Path;
 pub(crate) fn read(path: &Path) -> anyhow::Result<Spot> {
     let file = MappedFile::open(path)?;
     Spot::from_bytes(file.bytes()).with_context(|| format!("{} was refused", path.display()))
-}
-
-/// Reads a spot file that must belong to these weights.
-pub(crate) fn read_for(path: &Path, layout: &ParameterLayout, fingerprint: &Fingerprint) -> anyhow::Result<Spot> {
-    let spot = read(path)?;
-    spot.check(layout, fingerprint).with_context(|| format!("{} was refused", path.display()))?;
-    Ok(spot)
 }
 
 /// Writes a spot file.

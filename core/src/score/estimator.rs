@@ -1,5 +1,6 @@
 //! How gradients become scores. Adding an estimator touches this file alone.
 
+#[cfg(feature = "autodiff")]
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,7 @@ impl Estimator {
     }
 
     /// Adds one batch's gradient to the running sum; both `[n]`, f32.
+    #[cfg(feature = "autodiff")]
     pub(super) fn accumulate(self, sum: Tensor<1>, gradient: Tensor<1>) -> Tensor<1> {
         match self {
             Self::Signed => sum + gradient,
@@ -35,6 +37,7 @@ impl Estimator {
     }
 
     /// The scores from the sum over `batches` and the weights; all `[n]`, f32.
+    #[cfg(feature = "autodiff")]
     pub(super) fn finish(self, sum: Tensor<1>, weight: Tensor<1>, batches: usize) -> Tensor<1> {
         let mean = sum.div_scalar(batches as f64);
         match self {

@@ -331,7 +331,7 @@ impl Spot {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use super::*;
     use crate::config::LlamaConfig;

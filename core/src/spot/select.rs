@@ -192,7 +192,7 @@ fn prune(candidates: &mut Vec<Ranked>, wanted: usize, limit: usize) {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use super::*;
     use crate::config::LlamaConfig;
