@@ -46,7 +46,9 @@ impl Ablation {
                 if !inside.is_empty() {
                     let local: Vec<u32> = inside
                         .iter()
-                        .map(|&i| u32::try_from(u64::from(group.offsets[i]) - start).expect("below the offset"))
+                        .map(|&i| {
+                            u32::try_from(u64::from(group.offsets[i]) - start).expect("below the offset")
+                        })
                         .collect();
                     let values = read_f32(gather_flat(piece, &local)).await?;
                     for (i, value) in inside.into_iter().zip(values) {

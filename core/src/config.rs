@@ -154,12 +154,9 @@ fn rope_scaling(raw: &RawRopeScaling) -> Result<Option<Llama3RopeScaling>, Confi
     match kind {
         "default" => Ok(None),
         "llama3" => {
-            let (Some(factor), Some(low), Some(high), Some(original)) = (
-                raw.factor,
-                raw.low_freq_factor,
-                raw.high_freq_factor,
-                raw.original_max_position_embeddings,
-            ) else {
+            let (Some(factor), Some(low), Some(high), Some(original)) =
+                (raw.factor, raw.low_freq_factor, raw.high_freq_factor, raw.original_max_position_embeddings)
+            else {
                 return Err(unsupported("rope_scaling", "llama3 with a number missing", EXPECTED));
             };
             let low_freq_factor = positive("rope_scaling.low_freq_factor", low)?;
@@ -225,10 +222,8 @@ impl LlamaConfig {
 
         let hidden_size = dimension("hidden_size", raw.hidden_size)?;
         let num_attention_heads = dimension("num_attention_heads", raw.num_attention_heads)?;
-        let num_key_value_heads = dimension(
-            "num_key_value_heads",
-            raw.num_key_value_heads.unwrap_or(raw.num_attention_heads),
-        )?;
+        let num_key_value_heads =
+            dimension("num_key_value_heads", raw.num_key_value_heads.unwrap_or(raw.num_attention_heads))?;
         if !num_attention_heads.is_multiple_of(num_key_value_heads) {
             return Err(unsupported(
                 "num_key_value_heads",
@@ -238,9 +233,7 @@ impl LlamaConfig {
         }
         let head_dim = match raw.head_dim {
             Some(value) => dimension("head_dim", value)?,
-            None if hidden_size.is_multiple_of(num_attention_heads) => {
-                hidden_size / num_attention_heads
-            }
+            None if hidden_size.is_multiple_of(num_attention_heads) => hidden_size / num_attention_heads,
             None => {
                 return Err(unsupported(
                     "hidden_size",
@@ -253,8 +246,7 @@ impl LlamaConfig {
             return Err(unsupported("head_dim", head_dim, "an even number (rope turns pairs)"));
         }
         let rope = raw.rope_parameters.as_ref().or(raw.rope_scaling.as_ref());
-        let rope_theta =
-            rope.and_then(|rope| rope.rope_theta).or(raw.rope_theta).unwrap_or(10_000.0);
+        let rope_theta = rope.and_then(|rope| rope.rope_theta).or(raw.rope_theta).unwrap_or(10_000.0);
         let config = Self {
             vocab_size: dimension("vocab_size", raw.vocab_size)?,
             hidden_size,
@@ -263,10 +255,7 @@ impl LlamaConfig {
             num_attention_heads,
             num_key_value_heads,
             head_dim,
-            max_position_embeddings: dimension(
-                "max_position_embeddings",
-                raw.max_position_embeddings,
-            )?,
+            max_position_embeddings: dimension("max_position_embeddings", raw.max_position_embeddings)?,
             rms_norm_eps: positive("rms_norm_eps", raw.rms_norm_eps)?,
             rope_theta: positive("rope_theta", rope_theta)?,
             rope_scaling: rope.map(rope_scaling).transpose()?.flatten(),

@@ -22,7 +22,9 @@ pub enum CorpusError {
         reason: String,
     },
     /// Text was given, but the model has no tokenizer.
-    #[error("line {line} has text, but the model has no tokenizer.json; give rows of \"ids\", or add the tokenizer")]
+    #[error(
+        "line {line} has text, but the model has no tokenizer.json; give rows of \"ids\", or add the tokenizer"
+    )]
     NoTokenizer {
         /// Line number from 1.
         line: usize,
@@ -41,7 +43,9 @@ pub enum CorpusError {
     #[error("some rows have \"text\" and some \"ids\"; expected one kind in a file")]
     Mixed,
     /// There is not one whole sequence.
-    #[error("{found} tokens are too few for one sequence of {expected}; give more text or a smaller --seq-len")]
+    #[error(
+        "{found} tokens are too few for one sequence of {expected}; give more text or a smaller --seq-len"
+    )]
     TooShort {
         /// Tokens there.
         found: usize,
@@ -208,9 +212,15 @@ mod tests {
             pack(&[ids(&[1, 2, 3]), ids(&[4, 5])], None, 512),
             Err(CorpusError::UnequalIds { row: 2, found: 2, expected: 3 })
         ));
-        assert!(matches!(pack(&[ids(&[1, 2]), Document::Text("a".into())], None, 2), Err(CorpusError::Mixed)));
+        assert!(matches!(
+            pack(&[ids(&[1, 2]), Document::Text("a".into())], None, 2),
+            Err(CorpusError::Mixed)
+        ));
         assert!(matches!(pack(&[ids(&[1])], None, 2), Err(CorpusError::TooShort { .. })));
         assert!(matches!(pack(&[], None, 2), Err(CorpusError::Empty)));
-        assert!(matches!(pack(&[Document::Text("a".into())], None, 2), Err(CorpusError::NoTokenizer { line: 1 })));
+        assert!(matches!(
+            pack(&[Document::Text("a".into())], None, 2),
+            Err(CorpusError::NoTokenizer { line: 1 })
+        ));
     }
 }

@@ -81,8 +81,7 @@ pub fn mean_loss(losses: &[DocumentLoss]) -> Estimate {
     let value = losses.iter().map(|loss| loss.nats).sum::<f64>() / tokens as f64;
     let n = losses.len() as f64;
     let stderr = (losses.len() > 1).then(|| {
-        let squares: f64 =
-            losses.iter().map(|loss| (loss.nats - value * loss.tokens as f64).powi(2)).sum();
+        let squares: f64 = losses.iter().map(|loss| (loss.nats - value * loss.tokens as f64).powi(2)).sum();
         (n / (n - 1.0) * squares).sqrt() / tokens as f64
     });
     Estimate { value, stderr, tokens }

@@ -57,7 +57,9 @@ pub enum GenerateError {
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
     /// The prompt leaves no room.
-    #[error("the prompt has {prompt} tokens, the model's context is {context}: nothing can be added; shorten the prompt")]
+    #[error(
+        "the prompt has {prompt} tokens, the model's context is {context}: nothing can be added; shorten the prompt"
+    )]
     PromptTooLong {
         /// Tokens of the prompt.
         prompt: usize,
@@ -75,7 +77,9 @@ pub enum GenerateError {
         expected: &'static str,
     },
     /// The model gave no usable distribution.
-    #[error("the logits after token {position} are not finite: the ablated model overflows, or the device fails")]
+    #[error(
+        "the logits after token {position} are not finite: the ablated model overflows, or the device fails"
+    )]
     NonFiniteLogits {
         /// Position of the last token before them.
         position: usize,

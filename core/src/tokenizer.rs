@@ -9,7 +9,9 @@ pub enum TokenizerError {
     #[error("tokenizer.json can't be used: {0}")]
     Malformed(String),
     /// The tokenizer knows tokens that the model has no embedding for.
-    #[error("tokenizer.json has token {token}, but the model's vocabulary ends at {vocab_size}: they don't belong together")]
+    #[error(
+        "tokenizer.json has token {token}, but the model's vocabulary ends at {vocab_size}: they don't belong together"
+    )]
     VocabularyMismatch {
         /// The largest token of the tokenizer.
         token: u32,
@@ -58,10 +60,8 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::Failed`].
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = self
-            .inner
-            .encode_fast(text, false)
-            .map_err(|error| TokenizerError::Failed(error.to_string()))?;
+        let encoding =
+            self.inner.encode_fast(text, false).map_err(|error| TokenizerError::Failed(error.to_string()))?;
         Ok(encoding.get_ids().to_vec())
     }
 

@@ -35,7 +35,10 @@ const FIXTURES: [Fixture; 2] = [
         name: "llama32-tiny",
         config: include_str!("../../tests/fixtures/llama32-tiny/config.json"),
         index: None,
-        shards: &[("model.safetensors", include_bytes!("../../tests/fixtures/llama32-tiny/model.safetensors"))],
+        shards: &[(
+            "model.safetensors",
+            include_bytes!("../../tests/fixtures/llama32-tiny/model.safetensors"),
+        )],
         golden: include_bytes!("../../tests/fixtures/llama32-tiny/golden.safetensors"),
     },
     Fixture {
@@ -163,7 +166,9 @@ async fn greedy_and_forced_decoding_equal_transformers() {
         let expected: Vec<u32> = continuation.iter().copied().take_while(|id| !ends(id)).collect();
         let options = GenerateOptions { max_tokens: continuation.len(), ..Default::default() };
         let generation =
-            generate(&loaded.model, None, &prompt, &options, async |_| ControlFlow::Continue(())).await.unwrap();
+            generate(&loaded.model, None, &prompt, &options, async |_| ControlFlow::Continue(()))
+                .await
+                .unwrap();
         assert_eq!(generation.ids, expected, "{}", fixture.name);
         let forced = forced_decode(&loaded.model, &prompt, &expected).await.unwrap();
         let top: Vec<u32> = forced.into_iter().map(|(_, top)| top).collect();
@@ -183,7 +188,8 @@ async fn ablation_equals_golden_and_undo_restores_every_bit() {
             Ranked { score: 1.0, tensor: tensor.try_into().unwrap(), offset: offset.try_into().unwrap() }
         })
         .collect();
-    let header = SpotHeader::new(&layout, loaded.fingerprint, Scope::All, 100.0, Estimator::Signed, Vec::new());
+    let header =
+        SpotHeader::new(&layout, loaded.fingerprint, Scope::All, 100.0, Estimator::Signed, Vec::new());
     let before = logits(&loaded, &fixture.ids("logits/ids")).await;
     let mut ablation =
         Ablation::new(&loaded.model, &loaded.fingerprint, Spot::new(header, &ranked)).await.unwrap();

@@ -77,7 +77,8 @@ impl NewDirectory {
             if self.path.exists() {
                 // The old directory moves into the new one's temporary sibling, so that at every
                 // moment one whole directory exists.
-                let old = tempfile::Builder::new().prefix(".codingspot-old-").tempdir_in(parent(&self.path))?;
+                let old =
+                    tempfile::Builder::new().prefix(".codingspot-old-").tempdir_in(parent(&self.path))?;
                 fs::rename(&self.path, old.path().join("old"))?;
             }
             fs::rename(self.temporary.keep(), &self.path)

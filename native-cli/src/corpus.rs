@@ -22,13 +22,15 @@ pub(crate) struct CorpusDirectory {
 impl CorpusDirectory {
     /// Lists `path`.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
-        let entries =
-            fs::read_dir(path).with_context(|| format!("corpus directory {} can't be read", path.display()))?;
+        let entries = fs::read_dir(path)
+            .with_context(|| format!("corpus directory {} can't be read", path.display()))?;
         let mut files = BTreeMap::new();
         for entry in entries {
             let file = entry.with_context(|| format!("{} can't be listed", path.display()))?.path();
             let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let Some(language) = ENDINGS.iter().find_map(|ending| name.strip_suffix(ending)) else { continue };
+            let Some(language) = ENDINGS.iter().find_map(|ending| name.strip_suffix(ending)) else {
+                continue;
+            };
             let language = language.to_owned();
             if let Some(other) = files.insert(language.clone(), file) {
                 anyhow::bail!("{language} is in {} twice (also {})", path.display(), other.display());

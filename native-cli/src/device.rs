@@ -26,25 +26,24 @@ struct Adapter {
 fn adapters() -> Vec<Adapter> {
     let instance = Instance::new(InstanceDescriptor::new_without_display_handle());
     let mut counts = [0_usize; 3];
-    let mut adapters: Vec<(u8, Adapter)> =
-        pollster::block_on(instance.enumerate_adapters(Backends::PRIMARY))
-            .into_iter()
-            .map(|adapter| {
-                let info = adapter.get_info();
-                let mut next = |slot: usize| {
-                    counts[slot] += 1;
-                    counts[slot] - 1
-                };
-                let (order, kind, software) = match info.device_type {
-                    DeviceType::DiscreteGpu => (0, DeviceKind::DiscreteGpu(next(0)), false),
-                    DeviceType::IntegratedGpu => (1, DeviceKind::IntegratedGpu(next(1)), false),
-                    DeviceType::VirtualGpu => (2, DeviceKind::VirtualGpu(next(2)), false),
-                    DeviceType::Cpu => (4, DeviceKind::Cpu, true),
-                    DeviceType::Other => (3, DeviceKind::DefaultDevice, false),
-                };
-                (order, Adapter { kind, name: info.name, software })
-            })
-            .collect();
+    let mut adapters: Vec<(u8, Adapter)> = pollster::block_on(instance.enumerate_adapters(Backends::PRIMARY))
+        .into_iter()
+        .map(|adapter| {
+            let info = adapter.get_info();
+            let mut next = |slot: usize| {
+                counts[slot] += 1;
+                counts[slot] - 1
+            };
+            let (order, kind, software) = match info.device_type {
+                DeviceType::DiscreteGpu => (0, DeviceKind::DiscreteGpu(next(0)), false),
+                DeviceType::IntegratedGpu => (1, DeviceKind::IntegratedGpu(next(1)), false),
+                DeviceType::VirtualGpu => (2, DeviceKind::VirtualGpu(next(2)), false),
+                DeviceType::Cpu => (4, DeviceKind::Cpu, true),
+                DeviceType::Other => (3, DeviceKind::DefaultDevice, false),
+            };
+            (order, Adapter { kind, name: info.name, software })
+        })
+        .collect();
     adapters.sort_by_key(|(order, _)| *order);
     adapters.into_iter().map(|(_, adapter)| adapter).collect()
 }
@@ -86,7 +85,9 @@ pub(crate) fn choose(choice: DeviceChoice) -> anyhow::Result<ChosenDevice> {
         }
         DeviceChoice::Vulkan => vulkan()?,
         DeviceChoice::Cuda => {
-            return Err(UsageError("this build has no CUDA; use --device auto, cpu or wgpu".to_owned()).into());
+            return Err(
+                UsageError("this build has no CUDA; use --device auto, cpu or wgpu".to_owned()).into()
+            );
         }
     };
     output::note(&format!("Device: {}", chosen.name));

@@ -50,7 +50,11 @@ pub(crate) fn nll(
     let mut results = Vec::new();
 
     let mut pass = |loaded: &LoadedModel, variant: &str, k: f64, ablated: usize| -> anyhow::Result<()> {
-        progress.rename(&if k > 0.0 { format!("Measuring {variant}, k = {k} %") } else { "Measuring the original".into() });
+        progress.rename(&if k > 0.0 {
+            format!("Measuring {variant}, k = {k} %")
+        } else {
+            "Measuring the original".into()
+        });
         for subset in subsets {
             let losses = pollster::block_on(document_losses(
                 &loaded.model,

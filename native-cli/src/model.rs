@@ -72,7 +72,11 @@ impl ByteSource for MappedFile {
 /// Reads a text file of at most `limit` bytes.
 pub(crate) fn read_text(path: &Path, limit: u64) -> anyhow::Result<String> {
     let size = fs::metadata(path).with_context(|| format!("{} can't be read", path.display()))?.len();
-    anyhow::ensure!(size <= limit, "{} has {size} bytes, more than the {limit} that are read", path.display());
+    anyhow::ensure!(
+        size <= limit,
+        "{} has {size} bytes, more than the {limit} that are read",
+        path.display()
+    );
     fs::read_to_string(path).with_context(|| format!("{} can't be read as text", path.display()))
 }
 
@@ -137,7 +141,8 @@ impl ModelDirectory {
 
     /// Loads the weights onto `device` in f32.
     pub(crate) fn load(&self, device: &Device) -> anyhow::Result<LoadedModel> {
-        let total = self.source.tensors().iter().map(codingspot_core::checkpoint::TensorInfo::num_bytes).sum();
+        let total =
+            self.source.tensors().iter().map(codingspot_core::checkpoint::TensorInfo::num_bytes).sum();
         let mut bar = Progress::new("Loading weights", total);
         let loaded = pollster::block_on(load_model(&self.source, &self.config, device, async |progress| {
             bar.set(progress.done_bytes);

@@ -22,7 +22,8 @@ impl Progress {
     /// A stage of `total` steps.
     pub(crate) fn new(name: &str, total: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{msg:<28} {wide_bar} {percent:>3} % {elapsed} ETA {eta}");
+            let style =
+                ProgressStyle::with_template("{msg:<28} {wide_bar} {percent:>3} % {elapsed} ETA {eta}");
             let bar = ProgressBar::new(total);
             if let Ok(style) = style {
                 bar.set_style(style);

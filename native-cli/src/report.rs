@@ -59,22 +59,34 @@ pub(crate) fn html(report: &DemoReport) -> String {
     let mut body = String::new();
     let model = &report.manifest.model;
     let languages: Vec<&str> = report.manifest.languages.iter().map(|l| l.name.as_str()).collect();
-    push(&mut body, &format!(
-        "<h1>What a model loses with its coding spot</h1>\
+    push(
+        &mut body,
+        &format!(
+            "<h1>What a model loses with its coding spot</h1>\
          <p>Every parameter of {} ({} parameters) was scored by |∂L/∂θ|·|θ| on code in {} languages. The \
          highest-scored k % were set to zero, and beside them as many random parameters of the same tensors. \
          The tables give the loss on held-out text: lower is better.</p>",
-        escape(&model.name), grouped(model.parameters), languages.len()
-    ));
+            escape(&model.name),
+            grouped(model.parameters),
+            languages.len()
+        ),
+    );
     for scope in &report.scopes {
         scope_section(&mut body, scope, &report.ks);
     }
-    push(&mut body, &format!(
-        "<h2>One prompt, before and after</h2><p>Greedy completions at k = {} %.</p><pre>{}</pre>",
-        report.prompt_k, escape(&report.prompt)
-    ));
+    push(
+        &mut body,
+        &format!(
+            "<h2>One prompt, before and after</h2><p>Greedy completions at k = {} %.</p><pre>{}</pre>",
+            report.prompt_k,
+            escape(&report.prompt)
+        ),
+    );
     for completion in &report.completions {
-        push(&mut body, &format!("<h3>{}</h3><pre>{}</pre>", escape(&completion.label), escape(&completion.text)));
+        push(
+            &mut body,
+            &format!("<h3>{}</h3><pre>{}</pre>", escape(&completion.label), escape(&completion.text)),
+        );
     }
     settings(&mut body, report);
     format!(
@@ -97,19 +109,34 @@ fn scope_section(body: &mut String, scope: &ScopeReport, ks: &[f64]) {
     push(body, &format!("<h2>Scope {}: {what}</h2>", scope.scope.name()));
     push(body, &chart(rows, random, ks));
     push(body, &format!("<p>{}</p>", escape(&sentence(rows, random, ks, &scope.norms))));
-    push(body, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Loss by language\"><table><caption>Nats per token: <span class=\"spot\">spot removed</span> / <span class=\"random\">random removed</span></caption><thead><tr><th scope=\"col\">k, % (parameters)</th><th scope=\"col\">0</th>");
+    push(
+        body,
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Loss by language\"><table><caption>Nats per token: <span class=\"spot\">spot removed</span> / <span class=\"random\">random removed</span></caption><thead><tr><th scope=\"col\">k, % (parameters)</th><th scope=\"col\">0</th>",
+    );
     for &k in ks.iter().filter(|&&k| k > 0.0) {
-        let count = rows.iter().find(|row| row.k.to_bits() == k.to_bits()).map_or(0, |row| row.ablated_parameters);
+        let count =
+            rows.iter().find(|row| row.k.to_bits() == k.to_bits()).map_or(0, |row| row.ablated_parameters);
         push(body, &format!("<th scope=\"col\">{k} ({})</th>", grouped(count)));
     }
     push(body, "</tr></thead><tbody>");
     for subset in distinct(rows, |row| row.subset.as_str()) {
-        push(body, &format!("<tr><th scope=\"row\">{}</th><td>{}</td>", escape(subset), loss(find(rows, subset, ORIGINAL, 0.0))));
+        push(
+            body,
+            &format!(
+                "<tr><th scope=\"row\">{}</th><td>{}</td>",
+                escape(subset),
+                loss(find(rows, subset, ORIGINAL, 0.0))
+            ),
+        );
         for &k in ks.iter().filter(|&&k| k > 0.0) {
-            push(body, &format!(
-                "<td><span class=\"spot\">{}</span> / <span class=\"random\">{}</span></td>",
-                loss(find(rows, subset, "spot", k)), loss(find(rows, subset, random, k))
-            ));
+            push(
+                body,
+                &format!(
+                    "<td><span class=\"spot\">{}</span> / <span class=\"random\">{}</span></td>",
+                    loss(find(rows, subset, "spot", k)),
+                    loss(find(rows, subset, random, k))
+                ),
+            );
         }
         push(body, "</tr>");
     }
@@ -124,8 +151,16 @@ fn scope_section(body: &mut String, scope: &ScopeReport, ks: &[f64]) {
 fn mean(rows: &[ResultRow], variant: &str, k: f64, english: bool) -> Option<f64> {
     let values: Vec<Option<f64>> = rows
         .iter()
-        .filter(|row| row.k.to_bits() == k.to_bits() && row.variant == if k > 0.0 { variant } else { ORIGINAL })
-        .filter(|row| if english { row.subset == "english" } else { !["english", "python"].contains(&row.subset.as_str()) })
+        .filter(|row| {
+            row.k.to_bits() == k.to_bits() && row.variant == if k > 0.0 { variant } else { ORIGINAL }
+        })
+        .filter(|row| {
+            if english {
+                row.subset == "english"
+            } else {
+                !["english", "python"].contains(&row.subset.as_str())
+            }
+        })
         .map(|row| row.value)
         .collect();
     let known: Option<Vec<f64>> = values.into_iter().collect();
@@ -134,14 +169,23 @@ fn mean(rows: &[ResultRow], variant: &str, k: f64, english: bool) -> Option<f64>
 
 /// What the figures say at the largest of the paper's k.
 fn sentence(rows: &[ResultRow], random: &str, ks: &[f64], norms: &[u64]) -> String {
-    let Some((place, &k)) = ks.iter().enumerate().find(|(_, k)| (**k - 0.25).abs() < 1e-9) else { return String::new() };
-    let rise = |variant: &str, english| Some(mean(rows, variant, k, english)? - mean(rows, variant, 0.0, english)?);
-    let number = |value: Option<f64>| value.map_or("an overflow".to_owned(), |value| format!("{value:+.2} nats"));
-    let count = rows.iter().find(|row| row.k.to_bits() == k.to_bits()).map_or(0, |row| row.ablated_parameters);
+    let Some((place, &k)) = ks.iter().enumerate().find(|(_, k)| (**k - 0.25).abs() < 1e-9) else {
+        return String::new();
+    };
+    let rise =
+        |variant: &str, english| Some(mean(rows, variant, k, english)? - mean(rows, variant, 0.0, english)?);
+    let number =
+        |value: Option<f64>| value.map_or("an overflow".to_owned(), |value| format!("{value:+.2} nats"));
+    let count =
+        rows.iter().find(|row| row.k.to_bits() == k.to_bits()).map_or(0, |row| row.ablated_parameters);
     format!(
         "At k = {k} % the spot's removal changes the mean loss of the ten languages by {} and English by {}; as many random parameters change them by {} and {}. {} of the spot's {} parameters are gains of norms.",
-        number(rise("spot", false)), number(rise("spot", true)), number(rise(random, false)), number(rise(random, true)),
-        grouped(norms.get(place).copied().unwrap_or(0)), grouped(count)
+        number(rise("spot", false)),
+        number(rise("spot", true)),
+        number(rise(random, false)),
+        number(rise(random, true)),
+        grouped(norms.get(place).copied().unwrap_or(0)),
+        grouped(count)
     )
 }
 
@@ -181,29 +225,58 @@ fn chart(rows: &[ResultRow], random: &str, ks: &[f64]) -> String {
     let step = ((high - low) / 5.0).ceil().max(1.0);
     let mut tick = low;
     while tick <= high {
-        push(&mut svg, &format!(
-            "<line x1=\"{LEFT}\" x2=\"{}\" y1=\"{1}\" y2=\"{1}\" stroke=\"var(--line)\"/><text x=\"{2}\" y=\"{3}\" text-anchor=\"end\">{tick}</text>",
-            WIDTH - RIGHT, y(tick), LEFT - 6.0, y(tick) + 4.0
-        ));
+        push(
+            &mut svg,
+            &format!(
+                "<line x1=\"{LEFT}\" x2=\"{}\" y1=\"{1}\" y2=\"{1}\" stroke=\"var(--line)\"/><text x=\"{2}\" y=\"{3}\" text-anchor=\"end\">{tick}</text>",
+                WIDTH - RIGHT,
+                y(tick),
+                LEFT - 6.0,
+                y(tick) + 4.0
+            ),
+        );
         tick += step;
     }
     for &k in &ks {
-        push(&mut svg, &format!("<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{k}</text>", x(k), HEIGHT - BOTTOM + 18.0));
+        push(
+            &mut svg,
+            &format!(
+                "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{k}</text>",
+                x(k),
+                HEIGHT - BOTTOM + 18.0
+            ),
+        );
     }
-    push(&mut svg, &format!(
-        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">k, % of the scope (log)</text><text transform=\"translate(14 {}) rotate(-90)\" text-anchor=\"middle\">nats per token</text>",
-        f64::midpoint(LEFT, WIDTH - RIGHT), HEIGHT - 6.0, f64::midpoint(TOP, HEIGHT - BOTTOM)
-    ));
+    push(
+        &mut svg,
+        &format!(
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">k, % of the scope (log)</text><text transform=\"translate(14 {}) rotate(-90)\" text-anchor=\"middle\">nats per token</text>",
+            f64::midpoint(LEFT, WIDTH - RIGHT),
+            HEIGHT - 6.0,
+            f64::midpoint(TOP, HEIGHT - BOTTOM)
+        ),
+    );
     let mut labels: Vec<(f64, &str, &str)> = Vec::new();
     for (name, variant, english, colour, dash) in series {
         let points = points(variant, english);
-        let path: Vec<String> = points.iter().map(|(k, value)| format!("{:.1},{:.1}", x(*k), y(*value))).collect();
-        push(&mut svg, &format!("<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" stroke-dasharray=\"{dash}\"/>", path.join(" ")));
+        let path: Vec<String> =
+            points.iter().map(|(k, value)| format!("{:.1},{:.1}", x(*k), y(*value))).collect();
+        push(
+            &mut svg,
+            &format!(
+                "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" stroke-dasharray=\"{dash}\"/>",
+                path.join(" ")
+            ),
+        );
         for (k, value) in &points {
             let mark = if variant == "spot" {
                 format!("<path d=\"M{0:.1} {1:.1}l5 9h-10z\" fill=\"{colour}\"/>", x(*k), y(*value) - 6.0)
             } else {
-                format!("<rect x=\"{:.1}\" y=\"{:.1}\" width=\"8\" height=\"8\" fill=\"{colour}\"/>", x(*k) - 4.0, y(*value) - 4.0)
+                format!(
+                    "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"8\" height=\"8\" fill=\"{colour}\"/>",
+                    x(*k) - 4.0,
+                    y(*value) - 4.0
+                )
             };
             push(&mut svg, &mark);
         }
@@ -217,7 +290,14 @@ fn chart(rows: &[ResultRow], random: &str, ks: &[f64]) -> String {
     for (place, name, colour) in labels {
         let place = place.max(lowest);
         lowest = place + 16.0;
-        push(&mut svg, &format!("<text x=\"{}\" y=\"{}\" style=\"fill:{colour}\">{name}</text>", WIDTH - RIGHT + 10.0, place + 4.0));
+        push(
+            &mut svg,
+            &format!(
+                "<text x=\"{}\" y=\"{}\" style=\"fill:{colour}\">{name}</text>",
+                WIDTH - RIGHT + 10.0,
+                place + 4.0
+            ),
+        );
     }
     svg.push_str("</svg>");
     svg
@@ -226,12 +306,25 @@ fn chart(rows: &[ResultRow], random: &str, ks: &[f64]) -> String {
 fn settings(body: &mut String, report: &DemoReport) {
     let settings = &report.manifest.settings;
     let tokens: u64 = report.manifest.languages.iter().map(|l| l.tokens).sum();
-    push(body, &format!(
-        "<h2>Settings</h2><dl><dt>Weights</dt><dd>fingerprint {}</dd><dt>Scores</dt><dd>estimator {}, batches of {} × {} tokens, {} tokens, {} on {}</dd><dt>Versions</dt><dd>{}</dd><dt>Time</dt><dd>{:.0} s</dd></dl>",
-        report.manifest.model.fingerprint, settings.estimator.name(), settings.batch_size, settings.seq_len,
-        grouped(tokens), settings.dtype, escape(&settings.device), escape(&report.versions.to_string()), report.seconds
-    ));
-    push(body, "<p>Limits: the bundled model is small and completes code that looks like code, no more. Intervals and more controls are in EVAL.json of <code>codingspot eval</code>.</p>");
+    push(
+        body,
+        &format!(
+            "<h2>Settings</h2><dl><dt>Weights</dt><dd>fingerprint {}</dd><dt>Scores</dt><dd>estimator {}, batches of {} × {} tokens, {} tokens, {} on {}</dd><dt>Versions</dt><dd>{}</dd><dt>Time</dt><dd>{:.0} s</dd></dl>",
+            report.manifest.model.fingerprint,
+            settings.estimator.name(),
+            settings.batch_size,
+            settings.seq_len,
+            grouped(tokens),
+            settings.dtype,
+            escape(&settings.device),
+            escape(&report.versions.to_string()),
+            report.seconds
+        ),
+    );
+    push(
+        body,
+        "<p>Limits: the bundled model is small and completes code that looks like code, no more. Intervals and more controls are in EVAL.json of <code>codingspot eval</code>.</p>",
+    );
 }
 
 fn push(text: &mut String, more: &str) {

@@ -88,7 +88,11 @@ pub(crate) struct RunWriter {
 }
 
 impl RunWriter {
-    pub(crate) fn begin(path: &Path, layout: ParameterLayout, keep_language_scores: bool) -> anyhow::Result<Self> {
+    pub(crate) fn begin(
+        path: &Path,
+        layout: ParameterLayout,
+        keep_language_scores: bool,
+    ) -> anyhow::Result<Self> {
         Ok(Self { directory: NewDirectory::begin(path, None)?, layout, keep_language_scores })
     }
 
@@ -158,7 +162,9 @@ fn write_scores(path: &Path, layout: &ParameterLayout, scores: &[Vec<f32>]) -> a
         .tensors()
         .iter()
         .zip(&bytes)
-        .map(|(spec, bytes)| Ok((spec.name.as_str(), TensorView::new(Dtype::F32, spec.shape.clone(), bytes)?)))
+        .map(|(spec, bytes)| {
+            Ok((spec.name.as_str(), TensorView::new(Dtype::F32, spec.shape.clone(), bytes)?))
+        })
         .collect::<anyhow::Result<Vec<_>>>()?;
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     safetensors::serialize_to_file(views, Some(metadata), path)
@@ -195,7 +201,12 @@ impl Run {
     }
 
     /// Selects the top `max_k` percent of the total, or of the sum of some languages.
-    pub(crate) fn select(&self, scope: Scope, max_k: f64, languages: Option<&[String]>) -> anyhow::Result<Spot> {
+    pub(crate) fn select(
+        &self,
+        scope: Scope,
+        max_k: f64,
+        languages: Option<&[String]>,
+    ) -> anyhow::Result<Spot> {
         let all: Vec<String> = self.manifest.languages.iter().map(|language| language.name.clone()).collect();
         let (files, languages) = match languages {
             None => (vec![self.path.join("total/model.safetensors")], all),
@@ -212,7 +223,10 @@ impl Run {
                 (chosen.iter().map(file).collect(), chosen.to_vec())
             }
         };
-        let sources = files.iter().map(|file| ScoreFile::open(file, &self.layout)).collect::<anyhow::Result<Vec<_>>>()?;
+        let sources = files
+            .iter()
+            .map(|file| ScoreFile::open(file, &self.layout))
+            .collect::<anyhow::Result<Vec<_>>>()?;
         let header = SpotHeader::new(
             &self.layout,
             self.manifest.model.fingerprint,

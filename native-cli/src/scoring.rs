@@ -29,8 +29,8 @@ impl PackedLanguage {
         manifest: &Manifest,
     ) -> anyhow::Result<Self> {
         let settings = &manifest.settings;
-        let mut rows =
-            pack(documents, tokenizer, settings.seq_len).with_context(|| format!("the corpus of {name} was refused"))?;
+        let mut rows = pack(documents, tokenizer, settings.seq_len)
+            .with_context(|| format!("the corpus of {name} was refused"))?;
         let batch_size = settings.batch_size.min(rows.len());
         let whole = rows.len() / batch_size;
         let batches = settings.max_batches.map_or(whole, |most| most.min(whole));

@@ -75,13 +75,16 @@ pub(crate) fn spot_and_random(rows: &[ResultRow], norms: &[u64], ks: &[f64]) -> 
     let random = distinct(rows, |row| row.variant.as_str()).into_iter().find(|v| v.starts_with("random"));
     let random = random.unwrap_or(ORIGINAL);
     let above_zero: Vec<f64> = ks.iter().copied().filter(|&k| k > 0.0).collect();
-    let mut text = String::from("Loss in nats per token on held-out text: spot removed / as many random parameters removed\n");
+    let mut text = String::from(
+        "Loss in nats per token on held-out text: spot removed / as many random parameters removed\n",
+    );
     let mut header = format!("{:<12} {:>8}", "k, %", "0");
     let mut counts = format!("{:<12} {:>8}", "parameters", "0");
     let mut gains = format!("{:<12} {:>8}", "norm gains", "0");
     for &k in &above_zero {
         header += &format!(" {k:>15}");
-        let count = rows.iter().find(|row| row.k.to_bits() == k.to_bits()).map_or(0, |row| row.ablated_parameters);
+        let count =
+            rows.iter().find(|row| row.k.to_bits() == k.to_bits()).map_or(0, |row| row.ablated_parameters);
         counts += &format!(" {:>15}", grouped(count));
     }
     for count in norms.iter().skip(ks.len() - above_zero.len()) {

@@ -103,7 +103,11 @@ impl Fixture {
 ///
 /// # Panics
 /// When a file can't be read.
-pub fn load_directory(path: &Path, config: &LlamaConfig, device: &Device) -> Result<LoadedModel, CheckpointError> {
+pub fn load_directory(
+    path: &Path,
+    config: &LlamaConfig,
+    device: &Device,
+) -> Result<LoadedModel, CheckpointError> {
     let index = path.join("model.safetensors.index.json");
     let files: Vec<PathBuf> = if index.is_file() {
         let text = String::from_utf8(read(&index)).expect("text");
@@ -140,8 +144,7 @@ pub fn relative_error(actual: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(actual.len(), expected.len(), "lengths differ");
     assert!(actual.iter().chain(expected).all(|value| value.is_finite()), "a value is not finite");
     let square = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>();
-    let difference =
-        square(&mut actual.iter().zip(expected).map(|(a, b)| f64::from(*a) - f64::from(*b)));
+    let difference = square(&mut actual.iter().zip(expected).map(|(a, b)| f64::from(*a) - f64::from(*b)));
     let norm = square(&mut expected.iter().map(|value| f64::from(*value)));
     assert!(norm > 0.0, "the expected values are all zero");
     (difference / norm).sqrt()

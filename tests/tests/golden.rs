@@ -79,7 +79,10 @@ fn check_scores(device: &Device, tolerance: f64) {
                 let scores = score(&fixture, &loaded, estimator, &language);
                 for (batch, loss) in scores.losses_nats.iter().enumerate() {
                     let expected = fixture.golden["loss"][&language][batch].as_f64().unwrap();
-                    assert!((loss - expected).abs() <= tolerance * expected, "{name} {language}: {loss} {expected}");
+                    assert!(
+                        (loss - expected).abs() <= tolerance * expected,
+                        "{name} {language}: {loss} {expected}"
+                    );
                 }
                 for (spec, actual) in loaded.model.layout().tensors().iter().zip(&scores.scores) {
                     let what = format!("{prefix}/{language}/{}", spec.name);
@@ -152,7 +155,8 @@ fn golden_spot(fixture: &Fixture, loaded: &LoadedModel, k: &str) -> Spot {
             Ranked { score: 1.0, tensor: tensor.try_into().unwrap(), offset: offset.try_into().unwrap() }
         })
         .collect();
-    let header = SpotHeader::new(layout, loaded.fingerprint, Scope::All, 100.0, Estimator::Signed, Vec::new());
+    let header =
+        SpotHeader::new(layout, loaded.fingerprint, Scope::All, 100.0, Estimator::Signed, Vec::new());
     Spot::new(header, &ranked)
 }
 
@@ -176,7 +180,8 @@ fn check_ablation(device: &Device, tolerance: f64) {
             for step in [count / 2, count, count / 3, count] {
                 ablation.set(&mut loaded.model, step);
             }
-            let zeroed = weight_bits(&loaded).iter().zip(&before).filter(|(after, before)| after != before).count();
+            let zeroed =
+                weight_bits(&loaded).iter().zip(&before).filter(|(after, before)| after != before).count();
             assert_eq!(zeroed, count, "{name} k {k}: parameters that changed");
             // Everything at 5 % is zero logits in these fixtures, which has no relative error.
             let expected = fixture.floats(&format!("ablated/{k}/logits"));
@@ -217,12 +222,14 @@ fn check_generation(device: &Device) {
     for name in FIXTURES {
         let fixture = Fixture::open(name);
         let loaded = fixture.load(device);
-        let (prompt, greedy) = (fixture.ids("generate/prompt").remove(0), fixture.ids("generate/greedy").remove(0));
+        let (prompt, greedy) =
+            (fixture.ids("generate/prompt").remove(0), fixture.ids("generate/greedy").remove(0));
         // The golden ids may repeat the prompt before the continuation.
         let continuation = greedy.strip_prefix(prompt.as_slice()).unwrap_or(&greedy).to_vec();
         let options = GenerateOptions { max_tokens: continuation.len(), ..Default::default() };
         let generation =
-            block_on(generate(&loaded.model, None, &prompt, &options, async |_| ControlFlow::Continue(()))).unwrap();
+            block_on(generate(&loaded.model, None, &prompt, &options, async |_| ControlFlow::Continue(())))
+                .unwrap();
         let expected: Vec<u32> = continuation
             .iter()
             .copied()
@@ -279,7 +286,9 @@ fn the_norm_identity_holds_for_every_block() {
                 let gain = product(&format!("model.layers.{layer}.{norm}.weight"));
                 let mut sums = vec![0.0; hidden];
                 for reader in readers {
-                    for (i, value) in product(&format!("model.layers.{layer}.{reader}.weight")).iter().enumerate() {
+                    for (i, value) in
+                        product(&format!("model.layers.{layer}.{reader}.weight")).iter().enumerate()
+                    {
                         sums[i % hidden] += value;
                     }
                 }

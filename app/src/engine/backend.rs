@@ -41,20 +41,26 @@ async fn probe() -> Result<String, String> {
         .and_then(|function| function.dyn_into().ok())
         .ok_or("this browser's WebGPU has no requestAdapter")?;
     let promise = request.call0(&gpu).map_err(|_| "the adapter request failed")?;
-    let adapter = JsFuture::from(Promise::resolve(&promise)).await.map_err(|_| "the adapter request failed")?;
+    let adapter =
+        JsFuture::from(Promise::resolve(&promise)).await.map_err(|_| "the adapter request failed")?;
     if adapter.is_null() || adapter.is_undefined() {
         return Err("the browser gives no GPU adapter".to_owned());
     }
     let features = get(&adapter, "features").ok_or("the adapter lists no features")?;
     let has: Function =
         get(&features, "has").and_then(|f| f.dyn_into().ok()).ok_or("the adapter lists no features")?;
-    let timestamps = has.call1(&features, &"timestamp-query".into()).map_err(|_| "the adapter lists no features")?;
+    let timestamps =
+        has.call1(&features, &"timestamp-query".into()).map_err(|_| "the adapter lists no features")?;
     if !timestamps.is_truthy() {
         return Err("the adapter has no timestamp-query".to_owned());
     }
     let info = get(&adapter, "info");
-    let field = |name: &str| info.as_ref().and_then(|info| get(info, name)).and_then(|value| value.as_string());
-    let name: Vec<String> =
-        [field("vendor"), field("architecture")].into_iter().flatten().filter(|part| !part.is_empty()).collect();
+    let field =
+        |name: &str| info.as_ref().and_then(|info| get(info, name)).and_then(|value| value.as_string());
+    let name: Vec<String> = [field("vendor"), field("architecture")]
+        .into_iter()
+        .flatten()
+        .filter(|part| !part.is_empty())
+        .collect();
     Ok(if name.is_empty() { "unnamed adapter".to_owned() } else { name.join(" ") })
 }

@@ -30,7 +30,9 @@ impl Client {
     async fn fetch(&self, url: &str, range: Option<Range<u64>>) -> Result<Response, SourceError> {
         let failed = |reason: String| SourceError { file: url.to_owned(), reason };
         let text = |error: JsValue| {
-            error.dyn_ref::<js_sys::Error>().map_or_else(|| format!("{error:?}"), |error| String::from(error.message()))
+            error
+                .dyn_ref::<js_sys::Error>()
+                .map_or_else(|| format!("{error:?}"), |error| String::from(error.message()))
         };
         let init = RequestInit::new();
         init.set_signal(Some(&self.abort.signal()));
@@ -42,7 +44,8 @@ impl Client {
             init.set_headers(&headers);
         }
         let promise: Promise = super::scope().fetch_with_str_and_init(url, &init);
-        let response: Response = JsFuture::from(promise).await.map_err(|error| failed(text(error)))?.unchecked_into();
+        let response: Response =
+            JsFuture::from(promise).await.map_err(|error| failed(text(error)))?.unchecked_into();
         if response.ok() {
             Ok(response)
         } else {
@@ -145,6 +148,8 @@ impl ByteSource for HttpFile {
             return Err(failed(format!("{} of {wanted} bytes came", bytes.len())));
         }
         *self.block.borrow_mut() = (range.start, bytes);
-        self.cached(&range).map(Cow::Owned).ok_or_else(|| failed("a range past its end was asked for".to_owned()))
+        self.cached(&range)
+            .map(Cow::Owned)
+            .ok_or_else(|| failed("a range past its end was asked for".to_owned()))
     }
 }

@@ -85,7 +85,9 @@ pub fn start() {
                 id: None,
                 error: EngineError {
                     code: "protocol".into(),
-                    message: format!("The page sent a message that the worker can't read ({error}). Reload the page."),
+                    message: format!(
+                        "The page sent a message that the worker can't read ({error}). Reload the page."
+                    ),
                 },
             }),
         }

@@ -4,7 +4,8 @@ use super::http::{Client, HttpFile};
 use super::turn::{Turns, now_ms};
 use super::{Stops, backend, send};
 use crate::protocol::{
-    Arm, EngineError, FromEngine, ModelFacts, PROTOCOL_VERSION, RequestId, Sampling, SpotFacts, StopReason, ToEngine,
+    Arm, EngineError, FromEngine, ModelFacts, PROTOCOL_VERSION, RequestId, Sampling, SpotFacts, StopReason,
+    ToEngine,
 };
 use codingspot_core::Device;
 use codingspot_core::ablate::Ablation;
@@ -67,7 +68,9 @@ impl Session {
         if version != PROTOCOL_VERSION {
             return Err(failure(
                 "protocol",
-                format!("page and worker are of different versions ({version} and {PROTOCOL_VERSION}); reload the page"),
+                format!(
+                    "page and worker are of different versions ({version} and {PROTOCOL_VERSION}); reload the page"
+                ),
             ));
         }
         let chosen = backend::choose(force_cpu).await;
@@ -82,10 +85,14 @@ impl Session {
     }
 
     async fn open_model(&mut self, id: RequestId, url: &str, stops: &Stops) -> Result<(), EngineError> {
-        let device = self.device.clone().ok_or_else(|| failure("protocol", "no device was chosen; reload the page"))?;
+        let device = self
+            .device
+            .clone()
+            .ok_or_else(|| failure("protocol", "no device was chosen; reload the page"))?;
         // The old model goes before the new one comes: memory holds one.
         self.ready = None;
-        let abort = AbortController::new().map_err(|_| failure("network", "this browser can't abort fetches"))?;
+        let abort =
+            AbortController::new().map_err(|_| failure("network", "this browser can't abort fetches"))?;
         stops.abort_with(abort.clone());
         match self.load(id, url, &device, &Client::new(abort), stops).await {
             Err(_) if stops.asked() => {
@@ -118,10 +125,12 @@ impl Session {
         let network = |error| failure("network", error);
         let checkpoint = |error: CheckpointError| failure("checkpoint", error);
         let config = client.whole(&format!("{url}config.json")).await.map_err(network)?;
-        let config = String::from_utf8(config).map_err(|_| failure("checkpoint", "config.json is not text"))?;
+        let config =
+            String::from_utf8(config).map_err(|_| failure("checkpoint", "config.json is not text"))?;
         let config = LlamaConfig::from_json(&config).map_err(|error| failure("checkpoint", error))?;
         let tokenizer = client.whole(&format!("{url}tokenizer.json")).await.map_err(network)?;
-        let tokenizer = Tokenizer::from_bytes(&tokenizer, &config).map_err(|error| failure("checkpoint", error))?;
+        let tokenizer =
+            Tokenizer::from_bytes(&tokenizer, &config).map_err(|error| failure("checkpoint", error))?;
         let file = HttpFile::open(client, format!("{url}model.safetensors")).await.map_err(network)?;
         let source = SafetensorsSource::open(vec![file]).await.map_err(checkpoint)?;
         let mut told_ms = 0.0;
@@ -141,8 +150,10 @@ impl Session {
     }
 
     async fn open_spot(&mut self, id: RequestId, url: &str) -> Result<(), EngineError> {
-        let ready = self.ready.as_mut().ok_or_else(|| failure("spot", "no model is loaded; load one first"))?;
-        let abort = AbortController::new().map_err(|_| failure("network", "this browser can't abort fetches"))?;
+        let ready =
+            self.ready.as_mut().ok_or_else(|| failure("spot", "no model is loaded; load one first"))?;
+        let abort =
+            AbortController::new().map_err(|_| failure("network", "this browser can't abort fetches"))?;
         let bytes = Client::new(abort).whole(url).await.map_err(|error| failure("network", error))?;
         let spot = Spot::from_bytes(&bytes).map_err(|error| failure("spot", error))?;
         // Restore before another spot's originals are read.
@@ -173,7 +184,8 @@ impl Session {
         sampling: &Sampling,
         stops: &Stops,
     ) -> Result<(), EngineError> {
-        let ready = self.ready.as_mut().ok_or_else(|| failure("generate", "no model is loaded; load one first"))?;
+        let ready =
+            self.ready.as_mut().ok_or_else(|| failure("generate", "no model is loaded; load one first"))?;
         let ids = ready.tokenizer.encode_document(prompt).map_err(|error| failure("generate", error))?;
         let options = GenerateOptions {
             max_tokens: sampling.max_tokens as usize,

@@ -134,10 +134,7 @@ fn bands(spec: &TensorSpec) -> Vec<Band> {
     match *spec.shape.as_slice() {
         [rows, cols] if spec.module.is_vocabulary() => {
             let step = crate::llama::vocabulary_rows_per_band(cols);
-            (0..rows)
-                .step_by(step)
-                .map(|start| Band { rows: Some(step.min(rows - start)), cols })
-                .collect()
+            (0..rows).step_by(step).map(|start| Band { rows: Some(step.min(rows - start)), cols }).collect()
         }
         [rows, cols] => vec![Band { rows: Some(rows), cols }],
         [cols] => vec![Band { rows: None, cols }],

@@ -135,10 +135,8 @@ impl<B: ByteSource> TensorSource for SafetensorsSource<B> {
 }
 
 async fn read_header<B: ByteSource>(shard: &B) -> Result<(u64, Metadata), CheckpointError> {
-    let refuse = |reason: &str| CheckpointError::Header {
-        file: shard.name().to_owned(),
-        reason: reason.to_owned(),
-    };
+    let refuse =
+        |reason: &str| CheckpointError::Header { file: shard.name().to_owned(), reason: reason.to_owned() };
     let magic = shard.read(0..shard.len().min(LFS_MAGIC.len() as u64)).await?;
     if &*magic == LFS_MAGIC {
         return Err(CheckpointError::LfsPointer { file: shard.name().to_owned() });
@@ -158,15 +156,12 @@ async fn read_header<B: ByteSource>(shard: &B) -> Result<(u64, Metadata), Checkp
         });
     }
     let header = shard.read(LENGTH_BYTES..data_start).await?;
-    let metadata: Metadata =
-        serde_json::from_slice(&header).map_err(|error| refuse(&error.to_string()))?;
+    let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| refuse(&error.to_string()))?;
     let expected = data_start + metadata.data_len() as u64;
     match shard.len().cmp(&expected) {
-        std::cmp::Ordering::Less => Err(CheckpointError::Truncated {
-            file: shard.name().to_owned(),
-            found: shard.len(),
-            expected,
-        }),
+        std::cmp::Ordering::Less => {
+            Err(CheckpointError::Truncated { file: shard.name().to_owned(), found: shard.len(), expected })
+        }
         std::cmp::Ordering::Greater => Err(CheckpointError::TrailingBytes {
             file: shard.name().to_owned(),
             found: shard.len(),

@@ -28,13 +28,8 @@ impl Block {
         mask: &Tensor<4>,
         past: Option<Past<'_>>,
     ) -> Tensor<3> {
-        let attended = self.self_attn.forward(
-            self.input_layernorm.forward(x.clone()),
-            config,
-            rope,
-            mask,
-            past,
-        );
+        let attended =
+            self.self_attn.forward(self.input_layernorm.forward(x.clone()), config, rope, mask, past);
         let x = x + attended;
         x.clone() + self.mlp.forward(self.post_attention_layernorm.forward(x))
     }

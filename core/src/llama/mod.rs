@@ -18,13 +18,13 @@ pub use attention::Attention;
 pub use block::Block;
 pub use cache::KvCache;
 pub use mlp::Mlp;
+pub(crate) use model::read_f32;
 pub use model::{ForwardError, Llama, LlamaParts};
 pub use norm::RmsNorm;
 pub use rope::RotaryTable;
 pub use vocabulary::VocabularyMatrix;
-pub use weight::{Weight, WeightMut, WeightRef};
-pub(crate) use model::read_f32;
 pub(crate) use weight::gather_flat;
+pub use weight::{Weight, WeightMut, WeightRef};
 
 pub(crate) use vocabulary::rows_per_band as vocabulary_rows_per_band;
 

@@ -103,11 +103,7 @@ impl LlamaParts {
                     v_proj: matrix(next()),
                     o_proj: matrix(next()),
                 },
-                mlp: Mlp {
-                    gate_proj: matrix(next()),
-                    up_proj: matrix(next()),
-                    down_proj: matrix(next()),
-                },
+                mlp: Mlp { gate_proj: matrix(next()), up_proj: matrix(next()), down_proj: matrix(next()) },
                 input_layernorm: norm(next()),
                 post_attention_layernorm: norm(next()),
             })
@@ -358,10 +354,6 @@ impl Llama {
 /// [`ForwardError::Device`] when the device fails.
 pub(crate) async fn read_f32<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, ForwardError> {
     let failed = |error: String| ForwardError::Device(error);
-    let data = tensor
-        .cast(DType::F32)
-        .into_data_async()
-        .await
-        .map_err(|error| failed(error.to_string()))?;
+    let data = tensor.cast(DType::F32).into_data_async().await.map_err(|error| failed(error.to_string()))?;
     data.try_into_vec::<f32>().map_err(|error| failed(error.to_string()))
 }

@@ -64,10 +64,7 @@ impl RotaryTable {
         let first = x.clone().narrow(3, 0, half);
         let second = x.narrow(3, half, half);
         Tensor::cat(
-            vec![
-                first.clone() * cos.clone() - second.clone() * sin.clone(),
-                second * cos + first * sin,
-            ],
+            vec![first.clone() * cos.clone() - second.clone() * sin.clone(), second * cos + first * sin],
             3,
         )
     }

@@ -47,9 +47,7 @@ impl VocabularyMatrix {
     /// Rows `ids` as `[n, hidden]`. `ids` are host-side so that each band is asked for its own
     /// rows only.
     pub fn lookup(&self, ids: &[u32], device: &Device) -> Tensor<2> {
-        let upload = |ids: Vec<i32>| {
-            Tensor::<1, Int>::from_data(TensorData::from(ids.as_slice()), device)
-        };
+        let upload = |ids: Vec<i32>| Tensor::<1, Int>::from_data(TensorData::from(ids.as_slice()), device);
         let signed = |id: u32| i32::try_from(id).expect("a token is below 2^24");
         if let [only] = self.bands.as_slice() {
             return only.clone().select(0, upload(ids.iter().map(|&id| signed(id)).collect()));

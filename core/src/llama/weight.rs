@@ -1,7 +1,7 @@
 //! One named tensor of the model, on the device.
 
 use super::VocabularyMatrix;
-use burn::tensor::{DType, Device, Int, IndexingUpdateOp, Tensor, TensorData};
+use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor, TensorData};
 
 /// An owned weight, or one band of a vocabulary matrix while loading.
 #[derive(Debug, Clone)]
@@ -16,13 +16,10 @@ impl Weight {
     /// Uploads `values` as a matrix of `rows` rows, or as a vector when `rows` is `None`; f32.
     pub(crate) fn upload(values: Vec<f32>, rows: Option<usize>, cols: usize, device: &Device) -> Self {
         match rows {
-            Some(rows) => Self::Matrix(Tensor::from_data(
-                TensorData::new(values, [rows, cols]),
-                (device, DType::F32),
-            )),
-            None => {
-                Self::Vector(Tensor::from_data(TensorData::new(values, [cols]), (device, DType::F32)))
+            Some(rows) => {
+                Self::Matrix(Tensor::from_data(TensorData::new(values, [rows, cols]), (device, DType::F32)))
             }
+            None => Self::Vector(Tensor::from_data(TensorData::new(values, [cols]), (device, DType::F32))),
         }
     }
 }
@@ -97,9 +94,8 @@ impl WeightMut<'_> {
 
 fn assign_matrix(tensor: &mut Tensor<2>, offsets: &[u32], values: &[f32]) {
     let [rows, cols] = tensor.dims();
-    tensor.inplace(|tensor| {
-        assign_flat(tensor.reshape([rows * cols]), offsets, values).reshape([rows, cols])
-    });
+    tensor
+        .inplace(|tensor| assign_flat(tensor.reshape([rows * cols]), offsets, values).reshape([rows, cols]));
 }
 
 fn assign_flat(tensor: Tensor<1>, offsets: &[u32], values: &[f32]) -> Tensor<1> {

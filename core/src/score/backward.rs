@@ -39,9 +39,9 @@ impl WholeGraph {
 
 fn take(weight: WeightRef<'_>, gradients: &mut Gradients) -> Vec<Tensor<1>> {
     match weight {
-        WeightRef::Vector(tensor) => vec![
-            tensor.grad_remove(gradients).unwrap_or_else(|| tensor.clone().inner().zeros_like()),
-        ],
+        WeightRef::Vector(tensor) => {
+            vec![tensor.grad_remove(gradients).unwrap_or_else(|| tensor.clone().inner().zeros_like())]
+        }
         WeightRef::Matrix(tensor) => vec![take_matrix(tensor, gradients)],
         WeightRef::Vocabulary(matrix) => {
             matrix.bands().iter().map(|band| take_matrix(band, gradients)).collect()

@@ -25,7 +25,9 @@ pub enum ScoreError {
     #[error(transparent)]
     Forward(#[from] ForwardError),
     /// The loss of a batch is NaN or infinite.
-    #[error("the loss of batch {batch} is {loss}: the weights or the arithmetic overflow; nothing was summed")]
+    #[error(
+        "the loss of batch {batch} is {loss}: the weights or the arithmetic overflow; nothing was summed"
+    )]
     NonFiniteLoss {
         /// Index of the batch within its language.
         batch: usize,

@@ -49,7 +49,9 @@ pub enum SpotError {
         expected: String,
     },
     /// `k` lies outside what the file holds.
-    #[error("k = {k} % is outside 0 to {max_k} %, the part of the ranking that the spot holds; select again with a larger --max-k")]
+    #[error(
+        "k = {k} % is outside 0 to {max_k} %, the part of the ranking that the spot holds; select again with a larger --max-k"
+    )]
     KOutOfRange {
         /// Percent asked for.
         k: f64,
@@ -149,7 +151,12 @@ impl Spot {
         }
     }
 
-    pub(super) fn from_parts(header: SpotHeader, tensor: Vec<u16>, offset: Vec<u32>, score: Vec<f32>) -> Self {
+    pub(super) fn from_parts(
+        header: SpotHeader,
+        tensor: Vec<u16>,
+        offset: Vec<u32>,
+        score: Vec<f32>,
+    ) -> Self {
         Self { header, tensor, offset, score }
     }
 
@@ -284,12 +291,8 @@ impl Spot {
             }
             Ok(view.data().to_vec())
         };
-        let tensor: Vec<u16> = column("tensor", Dtype::U16)?
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|b| u16::from_le_bytes(*b))
-            .collect();
+        let tensor: Vec<u16> =
+            column("tensor", Dtype::U16)?.as_chunks::<2>().0.iter().map(|b| u16::from_le_bytes(*b)).collect();
         let four = |bytes: Vec<u8>| bytes.as_chunks::<4>().0.to_vec();
         let offset: Vec<u32> =
             four(column("offset", Dtype::U32)?).into_iter().map(u32::from_le_bytes).collect();
@@ -317,7 +320,9 @@ impl Spot {
         for (rank, &(tensor, offset)) in places.iter().enumerate() {
             let numel = self.header.tensors.get(usize::from(tensor)).map(SpotTensor::numel);
             if numel.is_none_or(|numel| u64::from(offset) >= numel) {
-                return Err(format!("rank {rank} names offset {offset} of tensor {tensor}, which is outside"));
+                return Err(format!(
+                    "rank {rank} names offset {offset} of tensor {tensor}, which is outside"
+                ));
             }
         }
         places.sort_unstable();

@@ -136,7 +136,11 @@ pub fn select_top<E>(
             return Err(SelectError::BadScore { tensor: spec.name.clone(), offset, score });
         }
         if seen != spec.numel() {
-            return Err(SelectError::Length { tensor: spec.name.clone(), found: seen, expected: spec.numel() });
+            return Err(SelectError::Length {
+                tensor: spec.name.clone(),
+                found: seen,
+                expected: spec.numel(),
+            });
         }
     }
     let (threshold, above) = threshold_bucket(&histogram, count);

@@ -36,7 +36,8 @@ pub(crate) fn run(args: &AblateArgs) -> anyhow::Result<()> {
     for name in COMPANIONS {
         let from = model.path.join(name);
         if from.is_file() {
-            fs::copy(&from, new.path().join(name)).with_context(|| format!("{} can't be copied", from.display()))?;
+            fs::copy(&from, new.path().join(name))
+                .with_context(|| format!("{} can't be copied", from.display()))?;
         }
     }
     let mut offsets: Vec<Vec<u32>> = vec![Vec::new(); layout.tensors().len()];

@@ -169,9 +169,10 @@ fn complete(
     if let (Some(ablation), Some(count)) = (&mut ablation, count) {
         ablation.set(&mut loaded.model, count);
     }
-    let generation = pollster::block_on(generate(&loaded.model, Some(tokenizer), &ids, &options, async |_| {
-        ControlFlow::Continue(())
-    }));
+    let generation =
+        pollster::block_on(generate(&loaded.model, Some(tokenizer), &ids, &options, async |_| {
+            ControlFlow::Continue(())
+        }));
     if let Some(ablation) = &mut ablation {
         ablation.set(&mut loaded.model, 0);
     }

@@ -42,9 +42,10 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
         for control in &args.control {
             let ControlChoice::Random = control;
             arms.extend(
-                args.control_seeds
-                    .iter()
-                    .map(|&seed| Arm { variant: format!("random:{seed}"), spot: matched_random(&spot, seed) }),
+                args.control_seeds.iter().map(|&seed| Arm {
+                    variant: format!("random:{seed}"),
+                    spot: matched_random(&spot, seed),
+                }),
             );
         }
         arms.insert(0, Arm { variant: "spot".to_owned(), spot });

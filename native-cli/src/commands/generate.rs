@@ -13,7 +13,9 @@ use std::time::Instant;
 
 pub(crate) fn run(args: GenerateArgs) -> anyhow::Result<()> {
     let k = match (&args.spot.spot, args.k) {
-        (Some(_), None) => return Err(UsageError("--spot needs --k, the percentage to ablate".to_owned()).into()),
+        (Some(_), None) => {
+            return Err(UsageError("--spot needs --k, the percentage to ablate".to_owned()).into());
+        }
         (_, k) => k.unwrap_or(0.0),
     };
     let model = ModelDirectory::open(&args.model)?;
@@ -23,12 +25,20 @@ pub(crate) fn run(args: GenerateArgs) -> anyhow::Result<()> {
         (Some(text), None) => tokenizer
             .as_ref()
             .with_context(|| {
-                format!("{} has no tokenizer.json, so text can't be read; give --prompt-ids", args.model.display())
+                format!(
+                    "{} has no tokenizer.json, so text can't be read; give --prompt-ids",
+                    args.model.display()
+                )
             })?
             .encode_document(text)?,
         (None, None) => return Err(UsageError("give --prompt or --prompt-ids".to_owned()).into()),
     };
-    let spot = args.spot.spot.as_deref().map(|path| Ok::<_, anyhow::Error>((path, spot::read(path)?))).transpose()?;
+    let spot = args
+        .spot
+        .spot
+        .as_deref()
+        .map(|path| Ok::<_, anyhow::Error>((path, spot::read(path)?)))
+        .transpose()?;
     let count = spot.as_ref().map(|(path, spot)| spot::prefix_len(path, spot, k)).transpose()?;
     let options = GenerateOptions {
         max_tokens: args.max_tokens,

@@ -66,7 +66,12 @@ pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let mut text = format!("{kind}\n{} parameters in {} tensors\n\n", grouped(parameters), stored.len());
     let width = stored.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
     for ((name, dtype, shape), spec) in stored.iter().zip(layout.tensors()) {
-        writeln!(text, "{name:<width$}  {dtype:<4}  {:<16}  {:>16}", format!("{shape:?}"), grouped(spec.numel()))?;
+        writeln!(
+            text,
+            "{name:<width$}  {dtype:<4}  {:<16}  {:>16}",
+            format!("{shape:?}"),
+            grouped(spec.numel())
+        )?;
     }
     writeln!(text, "\nScoring at batch {} × {} tokens in f32 needs about", plan.batch_size, plan.seq_len)?;
     for (what, count) in [

@@ -62,12 +62,20 @@ pub(crate) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let seconds: f64 = manifest.languages.iter().map(|language| language.seconds).sum();
     let mut text = format!("{:<12} {:>8} {:>10} {:>12}\n", "language", "batches", "tokens", "nats/token");
     for l in &manifest.languages {
-        text += &format!("{:<12} {:>8} {:>10} {:>12.4}\n", l.name, l.batches, output::grouped(l.tokens), l.loss_nats_per_token);
+        text += &format!(
+            "{:<12} {:>8} {:>10} {:>12.4}\n",
+            l.name,
+            l.batches,
+            output::grouped(l.tokens),
+            l.loss_nats_per_token
+        );
     }
     output::result(&text)?;
     let dropped: usize = manifest.languages.iter().map(|l| l.dropped_sequences).sum();
     if dropped > 0 {
-        output::note(&format!("{dropped} sequences were left out: they don't fill a batch, or --max-batches cut them"));
+        output::note(&format!(
+            "{dropped} sequences were left out: they don't fill a batch, or --max-batches cut them"
+        ));
     }
     output::note(&format!(
         "Wrote {} in {:.1} s: {:.0} tokens/s while scoring",

@@ -38,9 +38,9 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
 
 async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
-    let listener = tokio::net::TcpListener::bind(address)
-        .await
-        .with_context(|| format!("{address} can't be used; choose another port with --port, or 0 for a free one"))?;
+    let listener = tokio::net::TcpListener::bind(address).await.with_context(|| {
+        format!("{address} can't be used; choose another port with --port, or 0 for a free one")
+    })?;
     // ServeDir answers Range and conditional requests, and refuses paths that leave the directory.
     let files = ServeDir::new(&args.dir).precompressed_br().precompressed_gzip();
     let router = HEADERS.into_iter().fold(Router::new().fallback_service(files), |router, (name, value)| {
