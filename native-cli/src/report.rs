@@ -54,6 +54,14 @@ svg { max-width: 100%; height: auto; } svg text { fill: var(--ink); font: 12px s
 dt { font-weight: 600; } dd { margin: 0 0 .4rem; overflow-wrap: anywhere; }
 ";
 
+/// What no knowledge at all costs, as a sentence: the scale that losses are read on.
+pub(crate) fn chance(report: &DemoReport) -> String {
+    let vocabulary = report.manifest.model.config.get("vocab_size").and_then(serde_json::Value::as_u64);
+    vocabulary.map_or(String::new(), |size| {
+        format!("Guessing every token alike costs ln {} = {:.3} nats.", grouped(size), (size as f64).ln())
+    })
+}
+
 /// The report as HTML.
 pub(crate) fn html(report: &DemoReport) -> String {
     let mut body = String::new();
@@ -65,10 +73,11 @@ pub(crate) fn html(report: &DemoReport) -> String {
             "<h1>What a model loses with its coding spot</h1>\
          <p>Every parameter of {} ({} parameters) was scored by |∂L/∂θ|·|θ| on code in {} languages. The \
          highest-scored k % were set to zero, and beside them as many random parameters of the same tensors. \
-         The tables give the loss on held-out text: lower is better.</p>",
+         The tables give the loss on held-out text: lower is better. {}</p>",
             escape(&model.name),
             grouped(model.parameters),
-            languages.len()
+            languages.len(),
+            chance(report)
         ),
     );
     for scope in &report.scopes {

@@ -150,11 +150,12 @@ pub fn relative_error(actual: &[f32], expected: &[f32]) -> f64 {
     (difference / norm).sqrt()
 }
 
-/// Asserts a relative error of at most `tolerance`.
+/// Asserts a relative error of at most `tolerance`, and prints it (`--nocapture` shows it).
 ///
 /// # Panics
 /// When it is larger.
 pub fn assert_close(what: &str, actual: &[f32], expected: &[f32], tolerance: f64) {
     let error = relative_error(actual, expected);
+    println!("{what}: relative error {error:.2e}");
     assert!(error <= tolerance, "{what}: relative error {error:.2e} is above {tolerance:.0e}");
 }

@@ -10,8 +10,18 @@ use leptos::prelude::*;
 use wasm_bindgen::JsCast as _;
 use web_sys::{HtmlElement, Url, UrlSearchParams};
 
-/// The model's directory, from the page.
-const MODEL_DIR: &str = "models/demo/";
+/// The model that is there unless the address names another.
+const DEFAULT_MODEL: &str = "demo";
+
+/// The model's directory, from the page: `?model=NAME` names one beside the bundled one. A name is
+/// one plain path segment, so that an address can't point anywhere else.
+fn model_directory(query: Option<&UrlSearchParams>) -> String {
+    let plain = |name: &String| {
+        name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) && !name.starts_with('.')
+    };
+    let name = query.and_then(|query| query.get("model")).filter(|name| !name.is_empty()).filter(plain);
+    format!("models/{}/", name.as_deref().unwrap_or(DEFAULT_MODEL))
+}
 
 /// State and worker, for the components.
 #[derive(Debug, Clone, Copy)]
@@ -111,11 +121,11 @@ pub fn start() {
     console_error_panic_hook::set_once();
     let location = window().location();
     let page_url = location.href().unwrap_or_default();
+    let query = UrlSearchParams::new_with_str(&location.search().unwrap_or_default()).ok();
+    let directory = model_directory(query.as_ref());
     let model_url =
-        Url::new_with_base(MODEL_DIR, &page_url).map_or_else(|_| MODEL_DIR.to_owned(), |url| url.href());
-    let query = location.search().unwrap_or_default();
-    let force_cpu =
-        UrlSearchParams::new_with_str(&query).is_ok_and(|query| query.get("cpu").as_deref() == Some("1"));
+        Url::new_with_base(&directory, &page_url).map_or_else(|_| directory.clone(), |url| url.href());
+    let force_cpu = query.is_some_and(|query| query.get("cpu").as_deref() == Some("1"));
 
     let place: HtmlElement =
         document().get_element_by_id("app").expect("index.html has #app").unchecked_into();

@@ -11,7 +11,7 @@ use crate::protocol::{
 use std::collections::VecDeque;
 
 /// Name of the model that the page loads.
-pub const MODEL_NAME: &str = "codingspot-demo";
+const BUNDLED_NAME: &str = "codingspot-demo";
 /// How long the worker may take to stop, milliseconds; then it is started again.
 pub const STOP_GRACE_MS: u32 = 2_000;
 /// Most new tokens of an arm.
@@ -210,17 +210,17 @@ impl Progress {
         (last.0 - self.started_ms >= RATE_AFTER_MS && rate.is_finite() && rate > 0.0).then_some(rate)
     }
 
-    /// One line for people.
-    pub fn text(&self) -> String {
+    /// One line for people about the loading of `model`.
+    pub fn text(&self, model: &str) -> String {
         if self.total_bytes == 0 {
-            return format!("Loading {MODEL_NAME}.");
+            return format!("Loading {model}.");
         }
         let (done, total) = (format::bytes(self.done_bytes), format::bytes(self.total_bytes));
         let speed = self.rate().map(|rate| {
             let left = self.total_bytes.saturating_sub(self.done_bytes) as f64 / rate;
             format!(", {}, {}", format::rate(rate), format::time_left(left))
         });
-        format!("Loading {MODEL_NAME}: {done} of {total}{}.", speed.unwrap_or_default())
+        format!("Loading {model}: {done} of {total}{}.", speed.unwrap_or_default())
     }
 }
 
@@ -322,6 +322,14 @@ impl State {
         }
     }
 
+    /// What the model is called: the last part of its directory's address.
+    pub fn model_name(&self) -> String {
+        match self.model_url.trim_end_matches('/').rsplit('/').next() {
+            None | Some("demo") => BUNDLED_NAME.to_owned(),
+            Some(name) => name.to_owned(),
+        }
+    }
+
     // --- what can be done ---------------------------------------------------------------------
 
     /// Whether the model can be loaded now.
@@ -414,7 +422,7 @@ impl State {
         match self.phase {
             Phase::Starting => "Starting.".to_owned(),
             Phase::Loading if self.stopping => "Stopping.".to_owned(),
-            Phase::Loading if self.progress.is_some() => format!("Loading {MODEL_NAME}."),
+            Phase::Loading if self.progress.is_some() => format!("Loading {}.", self.model_name()),
             Phase::Loading => "Loading the spot.".to_owned(),
             Phase::Cancelled => "Loading stopped. Nothing of the model is kept.".to_owned(),
             Phase::Ready => self.results_text().unwrap_or_else(|| self.ready_text()),
@@ -427,7 +435,7 @@ impl State {
                 };
                 format!("Stopped at token {}. Choose Generate to start again.", arm.tokens)
             }
-            Phase::Failed if self.model.is_some() => format!("{MODEL_NAME} is still loaded."),
+            Phase::Failed if self.model.is_some() => format!("{} is still loaded.", self.model_name()),
             Phase::Idle | Phase::Failed => "No model is loaded.".to_owned(),
         }
     }
@@ -435,7 +443,7 @@ impl State {
     fn ready_text(&self) -> String {
         let engine =
             self.engine.as_ref().map(|engine| format!(" {}, {}, f32.", engine.kind(), engine.adapter));
-        format!("{MODEL_NAME} ready.{}", engine.unwrap_or_default())
+        format!("{} ready.{}", self.model_name(), engine.unwrap_or_default())
     }
 
     fn results_text(&self) -> Option<String> {
@@ -926,7 +934,7 @@ mod tests {
         let id = sent_id(&state.load(0.0));
         let progress = |done_bytes| FromEngine::LoadProgress { id, done_bytes, total_bytes: 10_809_704 };
         state.receive(progress(1_100_000), 1_000.0);
-        let text = |state: &State| state.progress.as_ref().unwrap().text();
+        let text = |state: &State| state.progress.as_ref().unwrap().text(&state.model_name());
         assert_eq!(text(&state), "Loading codingspot-demo: 1.1 MB of 10.8 MB.");
         state.receive(progress(3_100_000), 3_100.0);
         assert_eq!(text(&state), "Loading codingspot-demo: 3.1 MB of 10.8 MB, 1.0 MB/s, about 8 s left.");

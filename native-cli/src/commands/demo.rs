@@ -197,6 +197,7 @@ fn text(report: &DemoReport) -> String {
         text += &format!("\nScope {}\n", scope.scope.name());
         text += &table::spot_and_random(&scope.results, &scope.norms, &report.ks);
     }
+    text += &format!("\n{}\n", report::chance(report));
     text += &format!("\nCompletions of {:?}\n", report.prompt);
     for completion in &report.completions {
         text += &format!("\n-- {}\n{}\n", completion.label, completion.text.trim_end());

@@ -1,7 +1,7 @@
 //! Status line, and the buttons that load and cancel.
 
 use crate::page::app::{App, now_ms};
-use crate::page::state::{MODEL_NAME, Phase, Progress, State};
+use crate::page::state::{Phase, Progress, State};
 use gloo::timers::callback::Timeout;
 use leptos::html::Button;
 use leptos::prelude::*;
@@ -72,14 +72,14 @@ pub(crate) fn Loader() -> impl IntoView {
 fn ProgressBar() -> impl IntoView {
     let app = App::get();
     let percent = app.watch(|state| state.progress.as_ref().map_or(0, Progress::percent));
-    let text = app.watch(|state| state.progress.as_ref().map(Progress::text));
+    let text = app.watch(|state| state.progress.as_ref().map(|progress| progress.text(&state.model_name())));
     let stopping = app.watch(|state| state.phase == Phase::Loading && !state.can_cancel());
     view! {
         <div class="progress">
             <div
                 class="track"
                 role="progressbar"
-                aria-label=format!("Loading {MODEL_NAME}")
+                aria-label="Loading the model"
                 aria-valuemin="0"
                 aria-valuemax="100"
                 aria-valuenow=percent
