@@ -22,9 +22,9 @@ pub(crate) fn Page() -> impl IntoView {
                 <BackendChip/>
             </div>
             <p class="intro">
-                "In a language model that writes code, a very small set of its parameters matters most for code: \
-                 its coding spot. This page loads such a model, sets the parameters of the spot to zero, and shows \
-                 what the model writes with them and without them, side by side. You choose how many."
+                "A paper claims that a very small set of a language model's parameters carries its ability to code: \
+                 its coding spot. This page loads a small model, sets the parameters of its spot to zero, and shows \
+                 what it writes with them and without them, side by side. You choose how many."
             </p>
         </header>
         <main data-testid="app" data-state=phase>
