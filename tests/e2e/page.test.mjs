@@ -26,7 +26,7 @@ before(async () => {
   folder = mkdtempSync(join(tmpdir(), 'codingspot-e2e-'));
   cpSync(join(root, 'dist'), folder, { recursive: true });
   if (existsSync(stories)) cpSync(stories, join(folder, 'models/stories260K'), { recursive: true });
-  server = spawn(join(root, 'target/release/codingspot'), ['serve', folder, '--port', '0']);
+  server = spawn(join(process.env.CARGO_TARGET_DIR ?? join(root, 'target'), 'release/codingspot'), ['serve', folder, '--port', '0']);
   for await (const line of createInterface(server.stdout)) {
     address = line.trim();
     break;
