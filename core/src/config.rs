@@ -129,7 +129,7 @@ struct RawConfig {
     mlp_bias: bool,
 }
 
-fn unsupported(field: &'static str, found: impl ToString, expected: &'static str) -> ConfigError {
+fn unsupported(field: &'static str, found: impl std::fmt::Display, expected: &'static str) -> ConfigError {
     ConfigError::Unsupported { field, found: found.to_string(), expected }
 }
 
@@ -137,7 +137,7 @@ fn dimension(field: &'static str, value: u64) -> Result<usize, ConfigError> {
     if value == 0 || value > MAX_DIMENSION {
         return Err(unsupported(field, value, "a whole number from 1 to 16777216"));
     }
-    usize::try_from(value).map_err(|_| unsupported(field, value, "a number that fits this machine"))
+    usize::try_from(value).ok().ok_or_else(|| unsupported(field, value, "a number that fits this machine"))
 }
 
 fn positive(field: &'static str, value: f64) -> Result<f64, ConfigError> {

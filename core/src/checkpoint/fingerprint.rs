@@ -41,13 +41,13 @@ impl FromStr for Fingerprint {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let refuse = || FingerprintParseError(text.chars().take(80).collect());
-        if text.len() != 64 || !text.is_ascii() {
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(refuse());
         }
         let mut bytes = [0; 32];
         for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-            let pair = std::str::from_utf8(pair).map_err(|_| refuse())?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| refuse())?;
+            let pair = std::str::from_utf8(pair).ok().ok_or_else(refuse)?;
+            *byte = u8::from_str_radix(pair, 16).ok().ok_or_else(refuse)?;
         }
         Ok(Self(bytes))
     }
@@ -110,7 +110,7 @@ mod tests {
         builder.set(0, "w", "F32", &[2, 3], blake3::Hasher::new().update(b"abc"));
         let fingerprint = builder.finish().unwrap();
         assert_eq!(fingerprint.to_string().parse::<Fingerprint>().unwrap(), fingerprint);
-        for bad in ["", "00", &"g".repeat(64), &"é".repeat(32)] {
+        for bad in ["", "00", &"g".repeat(64), &"+a".repeat(32), &"é".repeat(32)] {
             assert!(bad.parse::<Fingerprint>().is_err());
         }
     }

@@ -354,6 +354,8 @@ impl Llama {
 /// [`ForwardError::Device`] when the device fails.
 pub(crate) async fn read_f32<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, ForwardError> {
     let failed = |error: String| ForwardError::Device(error);
-    let data = tensor.cast(DType::F32).into_data_async().await.map_err(|error| failed(error.to_string()))?;
+    // Boxed: burn's future is large, and every caller's would carry it.
+    let read = Box::pin(tensor.cast(DType::F32).into_data_async());
+    let data = read.await.map_err(|error| failed(error.to_string()))?;
     data.try_into_vec::<f32>().map_err(|error| failed(error.to_string()))
 }

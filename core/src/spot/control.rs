@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 /// A random spot matched to `spot`: at every rank the same tensor, another offset drawn without
 /// replacement. So every prefix has the same number of parameters in each tensor as the spot's, and
-/// prefixes nest. Reproducible: ChaCha8 seeded with `seed`, one stream a tensor.
+/// prefixes nest. Reproducible: `ChaCha8` seeded with `seed`, one stream a tensor.
 ///
 /// Scores are 0; the header's `control` names the seed.
 pub fn matched_random(spot: &Spot, seed: u64) -> Spot {

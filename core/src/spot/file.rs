@@ -60,6 +60,12 @@ pub enum SpotError {
     },
 }
 
+/// The part of a header that every version of the format has.
+#[derive(Deserialize)]
+struct Versioned {
+    format: u32,
+}
+
 /// One tensor that a spot's indices refer to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpotTensor {
@@ -269,10 +275,6 @@ impl Spot {
             .as_ref()
             .and_then(|entries| entries.get(HEADER_KEY))
             .ok_or_else(|| malformed(format!("its metadata has no {HEADER_KEY:?} entry")))?;
-        #[derive(Deserialize)]
-        struct Versioned {
-            format: u32,
-        }
         let version: Versioned = serde_json::from_str(header).map_err(|e| malformed(e.to_string()))?;
         if version.format != FORMAT {
             return Err(SpotError::Version { found: version.format });
