@@ -47,6 +47,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+caption { text-align: left; padding-bottom: .3rem; }
 th:first-child, td:first-child { text-align: left; }
 .spot { color: var(--spot); font-weight: 600; } .random { color: var(--random); }
 pre { border: 1px solid var(--line); border-radius: .3rem; padding: .7rem; overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; }

@@ -95,8 +95,8 @@ pub fn start() {
     scope().set_onmessage(Some(on_message.as_ref().unchecked_ref()));
     // The worker listens as long as it lives.
     on_message.forget();
-    // The page's first message may have been sent before this point; browsers queue it for us
-    // because `onmessage` starts the port only now.
+    // The page's first messages may have come before this point: engine-boot.js kept them, and
+    // dispatches them again now that `onmessage` is set.
 }
 
 fn stop(inbox: &Rc<RefCell<Inbox>>, id: RequestId) {
