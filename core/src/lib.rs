@@ -14,6 +14,7 @@ pub mod config;
 pub mod corpus;
 pub mod eval;
 pub mod generate;
+pub mod kernels;
 pub mod layout;
 pub mod llama;
 pub mod score;

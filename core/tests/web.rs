@@ -145,7 +145,7 @@ async fn one_backward_pass_equals_autograd() {
     // the whole language, which is three passes on a tiny model.
     let fixture = &FIXTURES[0];
     let loaded = fixture.load().await;
-    let mut scorer = LanguageScorer::new(&loaded.model, Estimator::Signed, 24);
+    let mut scorer = LanguageScorer::new(&loaded.model, Estimator::Signed, 24, 0);
     for batch in 0..3 {
         scorer.add_batch(&rows(&fixture.ids(&format!("ids/rust/{batch}")))).await.unwrap();
     }

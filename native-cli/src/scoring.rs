@@ -59,7 +59,7 @@ pub(crate) fn score_languages(
         progress.rename(&format!("Scoring {}", language.name));
         let started = Instant::now();
         let seq_len = language.rows[0].len();
-        let mut scorer = LanguageScorer::new(&loaded.model, manifest.settings.estimator, seq_len);
+        let mut scorer = LanguageScorer::new(&loaded.model, manifest.settings.estimator, seq_len, 0);
         for batch in language.rows.chunks_exact(language.batch_size) {
             let rows: Vec<&[u32]> = batch.iter().map(Vec::as_slice).collect();
             pollster::block_on(scorer.add_batch(&rows))

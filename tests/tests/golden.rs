@@ -60,7 +60,7 @@ fn logits_equal_transformers_on_wgsl() {
 
 fn score(fixture: &Fixture, loaded: &LoadedModel, estimator: Estimator, language: &str) -> LanguageScores {
     let batches: Vec<Vec<Vec<u32>>> = (0..3).map(|b| fixture.ids(&format!("ids/{language}/{b}"))).collect();
-    let mut scorer = LanguageScorer::new(&loaded.model, estimator, batches[0][0].len());
+    let mut scorer = LanguageScorer::new(&loaded.model, estimator, batches[0][0].len(), 0);
     for batch in &batches {
         block_on(scorer.add_batch(&rows(batch))).unwrap();
     }

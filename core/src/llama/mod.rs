@@ -5,6 +5,7 @@
 //! decoding reads fastest.
 
 mod attention;
+mod backward;
 mod block;
 mod cache;
 mod mlp;
@@ -15,10 +16,11 @@ mod vocabulary;
 mod weight;
 
 pub use attention::Attention;
+pub use backward::{GradientSink, InputProbe, PassShape, SavedBlock};
 pub use block::Block;
 pub use cache::KvCache;
 pub use mlp::Mlp;
-pub(crate) use model::read_f32;
+pub(crate) use model::{check_tokens, read_f32};
 pub use model::{ForwardError, Llama, LlamaParts};
 pub use norm::RmsNorm;
 pub use rope::RotaryTable;

@@ -227,24 +227,7 @@ impl Llama {
     /// # Errors
     /// [`ForwardError`].
     pub fn check_tokens(&self, rows: &[&[u32]]) -> Result<(), ForwardError> {
-        let limit = self.config.max_position_embeddings;
-        for row in rows {
-            if row.is_empty() {
-                return Err(ForwardError::Empty);
-            }
-            if row.len() > limit {
-                return Err(ForwardError::TooLong { found: row.len(), limit });
-            }
-            let outside = row.iter().position(|&token| token as usize >= self.config.vocab_size);
-            if let Some(position) = outside {
-                return Err(ForwardError::TokenOutOfRange {
-                    token: row[position],
-                    position,
-                    vocab_size: self.config.vocab_size,
-                });
-            }
-        }
-        if rows.is_empty() { Err(ForwardError::Empty) } else { Ok(()) }
+        check_tokens(&self.config, rows)
     }
 
     /// Embeddings `[batch, seq, hidden]` of `rows`, all of one length.
@@ -346,6 +329,31 @@ impl Llama {
         }
         Ok(values)
     }
+}
+
+/// Checks that `rows` can be run: not empty, in the vocabulary, in the context.
+///
+/// # Errors
+/// [`ForwardError`].
+pub(crate) fn check_tokens(config: &LlamaConfig, rows: &[&[u32]]) -> Result<(), ForwardError> {
+    let limit = config.max_position_embeddings;
+    for row in rows {
+        if row.is_empty() {
+            return Err(ForwardError::Empty);
+        }
+        if row.len() > limit {
+            return Err(ForwardError::TooLong { found: row.len(), limit });
+        }
+        let outside = row.iter().position(|&token| token as usize >= config.vocab_size);
+        if let Some(position) = outside {
+            return Err(ForwardError::TokenOutOfRange {
+                token: row[position],
+                position,
+                vocab_size: config.vocab_size,
+            });
+        }
+    }
+    if rows.is_empty() { Err(ForwardError::Empty) } else { Ok(()) }
 }
 
 /// Reads a tensor back as f32 without blocking (a browser can't block).

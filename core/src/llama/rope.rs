@@ -1,5 +1,6 @@
 //! Rotary position embedding, rotate-half form.
 
+use crate::kernels::rotary::Angles;
 use crate::config::{Llama3RopeScaling, LlamaConfig};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use std::f64::consts::TAU;
@@ -53,6 +54,12 @@ impl RotaryTable {
     /// Number of positions.
     pub fn length(&self) -> usize {
         self.length
+    }
+
+    /// The table as rows of sequences of `seq` tokens read it.
+    pub(crate) fn angles(&self, seq: usize) -> Angles<'_> {
+        debug_assert!(seq <= self.length);
+        Angles { cos: &self.cos, sin: &self.sin, seq }
     }
 
     /// Rotates `x` of `[batch, heads, seq, head_dim]`, whose first row is at position `start`.

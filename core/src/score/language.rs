@@ -1,33 +1,45 @@
-//! All batches of one language.
+//! All batches of one language, with everything in memory: for models that fit a few times over,
+//! and for the browser.
 
-use super::{Estimator, LanguageScores, ScoreError, WholeGraph};
-use crate::llama::{Llama, RotaryTable, read_f32};
-use burn::tensor::Tensor;
+use super::estimator::TensorPart;
+use super::pass::{Collect, Residency, Scorer};
+use super::sums::Sums;
+use super::weights::Weights;
+use super::{Estimator, LanguageScores, Needs, ScoreError};
+use crate::llama::Llama;
 
 /// Runs the batches of one language and turns gradients into scores.
 #[derive(Debug)]
 pub struct LanguageScorer {
-    engine: WholeGraph,
+    scorer: Scorer,
     model: Llama,
     estimator: Estimator,
-    accumulators: Vec<Vec<Tensor<1>>>,
+    seed: u64,
+    sums: Sums<'static>,
     losses_nats: Vec<f64>,
 }
 
 impl LanguageScorer {
-    /// For batches of sequences of `seq_len` tokens. Costs one accumulator of the model's size.
-    pub fn new(model: &Llama, estimator: Estimator, seq_len: usize) -> Self {
-        let rope = RotaryTable::new(model.config(), seq_len, &model.device().clone().autodiff());
-        let accumulators = (0..model.layout().tensors().len())
-            .map(|index| {
-                model.weight(index).flat_pieces().into_iter().map(|piece| piece.zeros_like()).collect()
-            })
-            .collect();
+    /// For batches of sequences of `seq_len` tokens. `seed` is for random scores.
+    pub fn new(model: &Llama, estimator: Estimator, seq_len: usize, seed: u64) -> Self {
+        let needs = estimator.needs();
+        let collect = Collect {
+            reductions: match needs {
+                Needs::Gradients(reduction) => vec![reduction],
+                Needs::Inputs | Needs::Nothing => Vec::new(),
+            },
+            inputs: needs == Needs::Inputs,
+        };
+        let residency = Residency { keep_activations: true, stream_head: false };
+        let weights = Weights::Resident(Box::new(model.clone()));
+        let scorer =
+            Scorer::new(weights, model.config(), model.device(), seq_len, residency, &collect, 1.0);
         Self {
-            engine: WholeGraph::new(model, rope),
+            scorer,
             model: model.clone(),
             estimator,
-            accumulators,
+            seed,
+            sums: Sums::on_device(model.device()),
             losses_nats: Vec::new(),
         }
     }
@@ -36,43 +48,55 @@ impl LanguageScorer {
     /// in nats.
     ///
     /// # Errors
-    /// [`ScoreError::Forward`], or [`ScoreError::NonFiniteLoss`] before anything is summed.
+    /// [`ScoreError`]; nothing of the batch counts then, and the scorer is of no more use.
     pub async fn add_batch(&mut self, rows: &[&[u32]]) -> Result<f64, ScoreError> {
         let batch = self.losses_nats.len();
-        let (loss, gradients) = self.engine.loss_and_gradients(rows).await?;
-        if !loss.is_finite() {
-            return Err(ScoreError::NonFiniteLoss { batch, loss });
-        }
-        for (accumulated, gradients) in self.accumulators.iter_mut().zip(gradients) {
-            for (accumulated, gradient) in accumulated.iter_mut().zip(gradients) {
-                accumulated.inplace(|sum| self.estimator.accumulate(sum, gradient));
-            }
-        }
-        self.losses_nats.push(loss);
-        Ok(loss)
+        let losses = self.scorer.pass(&[rows], &mut self.sums).await.map_err(|error| error.in_batch(batch))?;
+        self.losses_nats.extend(&losses);
+        Ok(losses[0])
     }
 
     /// The scores of all batches so far.
     ///
     /// # Errors
     /// [`ScoreError::NoBatches`], [`ScoreError::NonFiniteScore`], or a device that failed.
-    pub async fn finish(self) -> Result<LanguageScores, ScoreError> {
-        let batches = self.losses_nats.len();
+    pub async fn finish(mut self) -> Result<LanguageScores, ScoreError> {
+        let batches = self.losses_nats.len() as u64;
         if batches == 0 {
             return Err(ScoreError::NoBatches);
         }
-        let mut scores = Vec::with_capacity(self.accumulators.len());
-        for (index, accumulated) in self.accumulators.into_iter().enumerate() {
-            let weights = self.model.weight(index).flat_pieces();
-            let mut tensor = Vec::new();
-            for (sum, weight) in accumulated.into_iter().zip(weights) {
-                tensor.extend(read_f32(self.estimator.finish(sum, weight, batches)).await?);
+        let layout = self.model.layout().clone();
+        let mut sums: Vec<Vec<f32>> = vec![Vec::new(); layout.tensors().len()];
+        // Keys come in the order of tensors and bands.
+        self.sums
+            .read_device(|key, values| {
+                sums[key.tensor].extend(values);
+                Ok::<_, ScoreError>(())
+            })
+            .await?;
+        let inputs = self.scorer.take_inputs().await?;
+        let mut scores = Vec::with_capacity(sums.len());
+        for (index, (spec, mut values)) in layout.tensors().iter().zip(sums).enumerate() {
+            let weights = self.model.read_weight(index).await?;
+            if let Needs::Gradients(_) = self.estimator.needs() {
+                self.estimator.contribute(&mut values, &weights, 1.0);
+                self.estimator.score(&mut values, batches);
+            } else {
+                values.resize(weights.len(), 0.0);
+                let rms = inputs.rms(index);
+                let part = TensorPart {
+                    weights: &weights,
+                    offset: 0,
+                    position: spec.start,
+                    input_rms: rms.as_deref(),
+                    seed: self.seed,
+                };
+                self.estimator.score_without_gradients(&part, &mut values);
             }
-            if let Some(offset) = tensor.iter().position(|score| !score.is_finite()) {
-                let name = self.model.layout().tensors()[index].name.clone();
-                return Err(ScoreError::NonFiniteScore { tensor: name, offset });
+            if let Some(offset) = values.iter().position(|score| !score.is_finite()) {
+                return Err(ScoreError::NonFiniteScore { tensor: spec.name.clone(), offset });
             }
-            scores.push(tensor);
+            scores.push(values);
         }
         Ok(LanguageScores { losses_nats: self.losses_nats, scores })
     }

@@ -1,21 +1,29 @@
 //! Importance of every parameter for the languages of a corpus (paper, equations 1 to 3).
 //!
-//! `backward` yields the loss and the gradient of every tensor for one batch, `estimator` says how
-//! gradients become scores, [`LanguageScorer`] runs the batches of one language, [`TotalScores`]
-//! adds the languages up. Another way to get gradients replaces `backward` alone.
+//! [`Scorer`] runs batches through a model and back and adds to [`Sums`] of gradients; [`Estimator`]
+//! says what sums it needs and how they become scores; [`TotalScores`] adds the languages up.
+//! [`LanguageScorer`] is all of that in memory; [`MemoryPlan`] says what a model needs. The slow
+//! reference for the gradients is [`WholeGraph`].
 
 #[cfg(feature = "autodiff")]
 mod backward;
 mod estimator;
-#[cfg(feature = "autodiff")]
 mod language;
+mod pass;
+mod plan;
+mod sums;
+mod weights;
 
 #[cfg(feature = "autodiff")]
 pub use backward::WholeGraph;
-pub use estimator::Estimator;
-#[cfg(feature = "autodiff")]
+pub use estimator::{Estimator, Needs, TensorPart, has_inputs};
 pub use language::LanguageScorer;
+pub use pass::{Collect, InputSquares, Residency, Scorer};
+pub use plan::{MemoryPlan, PlanError, PlanRequest};
+pub use sums::{HostSums, SumKey, Sums, band_elements, bands};
+pub use weights::{StreamedWeights, WeightReader, Weights};
 
+use crate::checkpoint::CheckpointError;
 use crate::llama::ForwardError;
 
 /// Why a model could not be scored.
@@ -34,6 +42,18 @@ pub enum ScoreError {
         /// The loss, nats.
         loss: f64,
     },
+    /// A gradient left the range of its type.
+    #[error(
+        "the gradient of {} in batch {} is not finite, or too large to be summed; nothing of this batch was kept",
+        .0.tensor, .0.batch
+    )]
+    NonFiniteGradient(NonFinite),
+    /// The weights can't be read.
+    #[error(transparent)]
+    Weights(#[from] CheckpointError),
+    /// Sums outside the device can't be read or kept.
+    #[error("the sums of gradients can't be kept: {0}")]
+    Sums(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A score is NaN or infinite.
     #[error("the score of {tensor} at offset {offset} is not finite; nothing was written")]
     NonFiniteScore {
@@ -45,6 +65,29 @@ pub enum ScoreError {
     /// There was nothing to score on.
     #[error("no batch was scored: the corpus has fewer tokens than one sequence")]
     NoBatches,
+}
+
+/// Where something stopped being finite.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NonFinite {
+    /// Index of the batch within its language.
+    pub batch: usize,
+    /// Tensor name.
+    pub tensor: String,
+}
+
+impl ScoreError {
+    /// The same, its batch counted from `first` on instead of from the start of the pass.
+    #[must_use]
+    pub fn in_batch(self, first: usize) -> Self {
+        match self {
+            Self::NonFiniteLoss { batch, loss } => Self::NonFiniteLoss { batch: first + batch, loss },
+            Self::NonFiniteGradient(NonFinite { batch, tensor }) => {
+                Self::NonFiniteGradient(NonFinite { batch: first + batch, tensor })
+            }
+            other => other,
+        }
+    }
 }
 
 /// What a language's batches gave.
