@@ -44,7 +44,7 @@ impl Scope {
 
 /// Number of parameters that compete.
 pub fn parameters_in_scope(layout: &ParameterLayout, scope: Scope) -> u64 {
-    layout.tensors().iter().filter(|t| scope.contains(t.module)).map(|t| t.numel()).sum()
+    layout.tensors().iter().filter(|t| scope.contains(t.module)).map(TensorSpec::numel).sum()
 }
 
 /// One chosen parameter.

@@ -5,7 +5,7 @@
 //! is a bucket, and counting buckets tells in which one the last chosen score lies. −0 counts as 0.
 
 use super::Ranked;
-use std::fmt;
+use std::{fmt, iter};
 
 /// Buckets: the sign bit is never set.
 const BUCKETS: usize = 1 << 15;
@@ -118,21 +118,22 @@ impl ScoreHistogram {
     /// By the upper 16 bits of the score, 65,536 counts (those of the upper half, the negative
     /// numbers, are 0).
     pub fn counts(&self) -> Vec<u64> {
-        (0..BUCKETS).map(|bucket| self.of(bucket)).chain([0; BUCKETS]).collect()
+        (0..BUCKETS).map(|bucket| self.of(bucket)).chain(iter::repeat_n(0, BUCKETS)).collect()
     }
 
     /// Where the `count` highest scores end.
     pub fn threshold(&self, count: u64) -> Threshold {
         let mut above = 0;
-        for bucket in (0..BUCKETS).rev() {
-            let here = self.of(bucket);
+        let mut bucket = LARGEST >> 16;
+        loop {
+            let here = self.of(bucket as usize);
             if above + here >= count || bucket == 0 {
                 let wanted = (count - above).min(here);
-                return Threshold { bucket: bucket as u32, above, wanted, here };
+                return Threshold { bucket, above, wanted, here };
             }
             above += here;
+            bucket -= 1;
         }
-        unreachable!("the loop returns at bucket 0")
     }
 }
 
@@ -203,11 +204,10 @@ impl Kept {
         let floor = self.floor + u32::from(after_cut);
         let Some(span) = LARGEST.checked_sub(floor) else { return };
         let high = |score: f32| bits(score).wrapping_sub(floor) <= span;
-        for (number, group) in scores.chunks(GROUP).enumerate() {
+        for (start, group) in (first..=u32::MAX).step_by(GROUP).zip(scores.chunks(GROUP)) {
             if !group.iter().fold(false, |any, &score| any | high(score)) {
                 continue;
             }
-            let start = first.wrapping_add((number * GROUP) as u32);
             for (&score, offset) in group.iter().zip(0..) {
                 if high(score) {
                     self.ranked.push(Ranked {
@@ -277,6 +277,7 @@ impl Collector {
 
     /// An empty one that passes over what this one need not see: for a part of the scores, to be
     /// merged.
+    #[must_use]
     pub fn fork(&self) -> Self {
         let kept = Kept { ranked: Vec::new(), ..self.kept };
         Self { kept, threshold: self.threshold }
