@@ -7,11 +7,19 @@ use std::path::{Path, PathBuf};
 
 /// Writes `bytes` to a temporary file beside `path` and renames it.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    write_with(path, |file| file.write_all(bytes))
+}
+
+/// Lets `fill` write to a temporary file beside `path` and renames it.
+pub(crate) fn write_with(
+    path: &Path,
+    fill: impl FnOnce(&mut fs::File) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
     let folder = parent(path);
     let write = || -> std::io::Result<()> {
         fs::create_dir_all(folder)?;
         let mut file = tempfile::Builder::new().prefix(".codingspot-").tempfile_in(folder)?;
-        file.write_all(bytes)?;
+        fill(file.as_file_mut())?;
         file.as_file().sync_all()?;
         make_readable(file.path())?;
         file.persist(path).map_err(|error| error.error)?;

@@ -15,6 +15,7 @@ mod report;
 mod results;
 mod run;
 mod scoring;
+mod selection;
 mod spot;
 mod table;
 

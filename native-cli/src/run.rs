@@ -1,11 +1,10 @@
 //! The directory that scoring leaves: `total/`, `languages/`, `manifest.json`.
 
 use crate::atomic::NewDirectory;
-use crate::model::{MappedFile, read_text};
+use crate::model::read_text;
+use crate::selection::{self, ScoreFile};
 use anyhow::Context as _;
-use codingspot_core::checkpoint::{
-    ByteSource as _, CheckpointDtype, Fingerprint, SafetensorsSource, TensorSource as _,
-};
+use codingspot_core::checkpoint::Fingerprint;
 use codingspot_core::config::LlamaConfig;
 use codingspot_core::layout::ParameterLayout;
 use codingspot_core::score::{Estimator, LanguageScores, TotalScores};
@@ -208,8 +207,9 @@ impl Run {
         languages: Option<&[String]>,
     ) -> anyhow::Result<Spot> {
         let all: Vec<String> = self.manifest.languages.iter().map(|language| language.name.clone()).collect();
+        let tensors = self.layout.tensors();
         let (files, languages) = match languages {
-            None => (vec![self.path.join("total/model.safetensors")], all),
+            None => (vec![ScoreFile::open_directory(&self.path.join("total"), tensors)?], all),
             Some(chosen) => {
                 for language in chosen {
                     anyhow::ensure!(
@@ -219,14 +219,18 @@ impl Run {
                         all.join(", ")
                     );
                 }
-                let file = |name: &String| self.path.join("languages").join(name).join("scores.safetensors");
-                (chosen.iter().map(file).collect(), chosen.to_vec())
+                let file = |name: &String| {
+                    let path = self.path.join("languages").join(name).join("scores.safetensors");
+                    anyhow::ensure!(
+                        path.is_file(),
+                        "{} is missing; per-language scores are kept with `score --keep-language-scores`",
+                        path.display()
+                    );
+                    ScoreFile::open(&[path], tensors)
+                };
+                (chosen.iter().map(file).collect::<anyhow::Result<Vec<_>>>()?, chosen.to_vec())
             }
         };
-        let sources = files
-            .iter()
-            .map(|file| ScoreFile::open(file, &self.layout))
-            .collect::<anyhow::Result<Vec<_>>>()?;
         let header = SpotHeader::new(
             &self.layout,
             self.manifest.model.fingerprint,
@@ -236,74 +240,8 @@ impl Run {
             languages,
         );
         let count = count_of(header.parameters_in_scope, max_k);
-        let ranked = select_top(&self.layout, scope, count, |tensor, sink| {
-            stream_sum(&sources, tensor, self.layout.tensors()[tensor].numel(), sink)
-        })
-        .with_context(|| format!("{} was refused", self.path.display()))?;
+        let ranked = selection::select_top(&files, tensors, scope, count)
+            .with_context(|| format!("{} was refused", self.path.display()))?;
         Ok(Spot::new(header, &ranked))
-    }
-}
-
-/// Scores that are read at once, elements.
-const CHUNK: u64 = 1 << 20;
-
-/// Streams the sum over `sources` of one tensor's scores, added in f32 in their order, as the total
-/// is.
-fn stream_sum(
-    sources: &[ScoreFile],
-    tensor: usize,
-    numel: u64,
-    sink: &mut dyn FnMut(&[f32]),
-) -> Result<(), codingspot_core::checkpoint::CheckpointError> {
-    let mut sum = Vec::new();
-    let mut values = Vec::new();
-    let mut start = 0;
-    while start < numel {
-        let end = (start + CHUNK).min(numel);
-        sum.clear();
-        for source in sources {
-            values.clear();
-            let read = source.source.read(source.places[tensor], start * 4..end * 4);
-            CheckpointDtype::F32.extend_f32(&pollster::block_on(read)?, &mut values);
-            if sum.is_empty() {
-                sum.extend_from_slice(&values);
-            } else {
-                sum.iter_mut().zip(&values).for_each(|(sum, value)| *sum += value);
-            }
-        }
-        sink(&sum);
-        start = end;
-    }
-    Ok(())
-}
-
-/// A file of scores, checked against the layout.
-struct ScoreFile {
-    source: SafetensorsSource<MappedFile>,
-    /// By tensor of the layout, the index in the source.
-    places: Vec<usize>,
-}
-
-impl ScoreFile {
-    fn open(path: &Path, layout: &ParameterLayout) -> anyhow::Result<Self> {
-        anyhow::ensure!(
-            path.is_file(),
-            "{} is missing; per-language scores are kept with `score --keep-language-scores`",
-            path.display()
-        );
-        let file = MappedFile::open(path)?;
-        let name = file.name().to_owned();
-        let source = pollster::block_on(SafetensorsSource::open(vec![file]))?;
-        let places = layout
-            .tensors()
-            .iter()
-            .map(|spec| {
-                let found = source.tensors().iter().position(|info| {
-                    info.name == spec.name && info.shape == spec.shape && info.dtype == CheckpointDtype::F32
-                });
-                found.with_context(|| format!("{name} has no f32 scores for {} {:?}", spec.name, spec.shape))
-            })
-            .collect::<anyhow::Result<Vec<_>>>()?;
-        Ok(Self { source, places })
     }
 }

@@ -14,7 +14,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Spot> {
 
 /// Writes a spot file.
 pub(crate) fn write(path: &Path, spot: &Spot) -> anyhow::Result<()> {
-    atomic::write_file(path, &spot.to_bytes())
+    atomic::write_with(path, |file| spot.write_to(file))
 }
 
 /// Number of parameters of the top `k` percent.

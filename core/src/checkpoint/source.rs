@@ -35,6 +35,20 @@ pub trait ByteSource {
     fn read(&self, range: Range<u64>) -> impl Future<Output = Result<Cow<'_, [u8]>, SourceError>>;
 }
 
+impl<B: ByteSource> ByteSource for &B {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn len(&self) -> u64 {
+        (**self).len()
+    }
+
+    fn read(&self, range: Range<u64>) -> impl Future<Output = Result<Cow<'_, [u8]>, SourceError>> {
+        (**self).read(range)
+    }
+}
+
 /// Where a tensor lies and how it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorInfo {

@@ -7,9 +7,10 @@ use super::{Scope, count_of};
 use crate::checkpoint::Fingerprint;
 use crate::layout::ParameterLayout;
 use crate::score::Estimator;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::io;
 
 /// Version of the format.
 const FORMAT: u32 = 1;
@@ -240,24 +241,37 @@ impl Spot {
         }
     }
 
-    /// The file's bytes.
+    /// Writes the file, a piece of a column at a time: a spot of a full model has gigabytes.
     ///
-    /// # Panics
-    /// Never: the three columns are of one length by construction.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let shape = vec![self.len()];
-        let tensor: Vec<u8> = self.tensor.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let offset: Vec<u8> = self.offset.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let score: Vec<u8> = self.score.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let view = |dtype, bytes| TensorView::new(dtype, shape.clone(), bytes).expect("whole columns");
-        let columns = [
-            ("offset", view(Dtype::U32, &offset)),
-            ("score", view(Dtype::F32, &score)),
-            ("tensor", view(Dtype::U16, &tensor)),
-        ];
-        let header = serde_json::to_string(&self.header).expect("a header is plain data");
+    /// # Errors
+    /// What `out` returns.
+    pub fn write_to(&self, out: &mut impl io::Write) -> io::Result<()> {
+        let header = serde_json::to_string(&self.header)?;
+        let mut start = 0;
+        // The order and the padding of `safetensors::serialize`.
+        let columns = [("score", Dtype::F32, 4), ("offset", Dtype::U32, 4), ("tensor", Dtype::U16, 2)].map(
+            |(name, dtype, size)| {
+                let data_offsets = (start, start + size * self.len());
+                start = data_offsets.1;
+                (name.to_owned(), TensorInfo { dtype, shape: vec![self.len()], data_offsets })
+            },
+        );
         let metadata = HashMap::from([(HEADER_KEY.to_owned(), header)]);
-        safetensors::serialize(columns, Some(metadata)).expect("three whole columns")
+        let metadata = Metadata::new(Some(metadata), columns.into()).map_err(io::Error::other)?;
+        let mut head = serde_json::to_vec(&metadata)?;
+        head.resize(head.len().next_multiple_of(8), b' ');
+        out.write_all(&(head.len() as u64).to_le_bytes())?;
+        out.write_all(&head)?;
+        write_column(out, &self.score, f32::to_le_bytes)?;
+        write_column(out, &self.offset, u32::to_le_bytes)?;
+        write_column(out, &self.tensor, u16::to_le_bytes)
+    }
+
+    /// The file's bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.write_to(&mut bytes).expect("a Vec takes every byte, and a header is plain data");
+        bytes
     }
 
     /// Parses a file, trusting nothing in it.
@@ -291,15 +305,13 @@ impl Spot {
                     view.shape()
                 )));
             }
-            Ok(view.data().to_vec())
+            Ok(view.data())
         };
-        let tensor: Vec<u16> =
-            column("tensor", Dtype::U16)?.as_chunks::<2>().0.iter().map(|b| u16::from_le_bytes(*b)).collect();
-        let four = |bytes: Vec<u8>| bytes.as_chunks::<4>().0.to_vec();
-        let offset: Vec<u32> =
-            four(column("offset", Dtype::U32)?).into_iter().map(u32::from_le_bytes).collect();
-        let score: Vec<f32> =
-            four(column("score", Dtype::F32)?).into_iter().map(f32::from_le_bytes).collect();
+        let four = |name, dtype| Ok::<_, SpotError>(column(name, dtype)?.as_chunks::<4>().0.iter());
+        let tensor = column("tensor", Dtype::U16)?.as_chunks::<2>().0.iter();
+        let tensor: Vec<u16> = tensor.map(|bytes| u16::from_le_bytes(*bytes)).collect();
+        let offset: Vec<u32> = four("offset", Dtype::U32)?.map(|bytes| u32::from_le_bytes(*bytes)).collect();
+        let score: Vec<f32> = four("score", Dtype::F32)?.map(|bytes| f32::from_le_bytes(*bytes)).collect();
         let spot = Self { header, tensor, offset, score };
         spot.validate().map_err(malformed)?;
         Ok(spot)
@@ -317,19 +329,37 @@ impl Spot {
         if !(0.0..=100.0).contains(&self.header.max_k) {
             return Err(format!("its max_k is {}, expected 0 to 100", self.header.max_k));
         }
-        let mut places: Vec<(u16, u32)> =
-            self.tensor.iter().copied().zip(self.offset.iter().copied()).collect();
-        for (rank, &(tensor, offset)) in places.iter().enumerate() {
-            let numel = self.header.tensors.get(usize::from(tensor)).map(SpotTensor::numel);
+        let mut counts = vec![0_usize; self.header.tensors.len()];
+        for (rank, (&tensor, &offset)) in self.tensor.iter().zip(&self.offset).enumerate() {
+            let index = usize::from(tensor);
+            let numel = self.header.tensors.get(index).map(SpotTensor::numel);
             if numel.is_none_or(|numel| u64::from(offset) >= numel) {
                 return Err(format!(
                     "rank {rank} names offset {offset} of tensor {tensor}, which is outside"
                 ));
             }
+            counts[index] += 1;
         }
-        places.sort_unstable();
-        if let Some(twice) = places.array_windows().find(|[a, b]| a == b) {
-            return Err(format!("offset {} of tensor {} is in it twice", twice[0].1, twice[0].0));
+        // Sorted by tensor, then inside each: four bytes an entry, and short runs to sort.
+        let mut ends = counts;
+        let mut end = 0;
+        for count in &mut ends {
+            (*count, end) = (end, end + *count);
+        }
+        let mut offsets = vec![0_u32; n];
+        for (&tensor, &offset) in self.tensor.iter().zip(&self.offset) {
+            let place = &mut ends[usize::from(tensor)];
+            offsets[*place] = offset;
+            *place += 1;
+        }
+        let mut start = 0;
+        for (tensor, end) in ends.into_iter().enumerate() {
+            let run = &mut offsets[start..end];
+            run.sort_unstable();
+            if let Some([twice, _]) = run.array_windows().find(|[a, b]| a == b) {
+                return Err(format!("offset {twice} of tensor {tensor} is in it twice"));
+            }
+            start = end;
         }
         match self.score.iter().position(|score| !score.is_finite()) {
             Some(rank) => Err(format!("the score at rank {rank} is not finite")),
@@ -338,12 +368,28 @@ impl Spot {
     }
 }
 
+/// Writes `values` as `bytes` has them, through a small buffer.
+fn write_column<T: Copy, const SIZE: usize>(
+    out: &mut impl io::Write,
+    values: &[T],
+    bytes: impl Fn(T) -> [u8; SIZE],
+) -> io::Result<()> {
+    let mut buffer = Vec::new();
+    for piece in values.chunks(1 << 16) {
+        buffer.clear();
+        buffer.extend(piece.iter().flat_map(|&value| bytes(value)));
+        out.write_all(&buffer)?;
+    }
+    Ok(())
+}
+
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use super::*;
     use crate::config::LlamaConfig;
     use crate::spot::{Ranked, matched_random};
     use proptest::prelude::*;
+    use safetensors::tensor::TensorView;
 
     fn header() -> SpotHeader {
         let config = LlamaConfig::from_json(
@@ -405,6 +451,25 @@ mod tests {
             prop_assert_eq!(&Spot::from_bytes(&control.to_bytes()).unwrap(), &control);
             prop_assert_eq!(matched_random(&spot, seed), control);
         }
+    }
+
+    #[test]
+    fn bytes_are_those_of_the_safetensors_library() {
+        let at = |offset| Ranked { score: 0.5 + offset as f32, tensor: 1, offset };
+        let spot = Spot::new(header(), &[at(7), at(2), at(3)]);
+        let column = |bytes: &[&[u8]]| bytes.concat();
+        let offset = column(&[&7_u32.to_le_bytes(), &2_u32.to_le_bytes(), &3_u32.to_le_bytes()]);
+        let score = column(&[&7.5_f32.to_le_bytes(), &2.5_f32.to_le_bytes(), &3.5_f32.to_le_bytes()]);
+        let tensor = 1_u16.to_le_bytes().repeat(3);
+        let view = |dtype, bytes| TensorView::new(dtype, vec![3], bytes).unwrap();
+        let columns = [
+            ("tensor", view(Dtype::U16, &tensor)),
+            ("offset", view(Dtype::U32, &offset)),
+            ("score", view(Dtype::F32, &score)),
+        ];
+        let header = serde_json::to_string(spot.header()).unwrap();
+        let metadata = HashMap::from([(HEADER_KEY.to_owned(), header)]);
+        assert_eq!(spot.to_bytes(), safetensors::serialize(columns, Some(metadata)).unwrap());
     }
 
     #[test]

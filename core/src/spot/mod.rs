@@ -3,10 +3,12 @@
 mod control;
 mod file;
 mod select;
+mod top;
 
 pub use control::matched_random;
 pub use file::{Spot, SpotError, SpotHeader, SpotTensor};
-pub use select::{Ranked, Scope, SelectError, parameters_in_scope, select_top};
+pub use select::{Ranked, Scope, SelectError, check_count, competing, parameters_in_scope, select_top};
+pub use top::{BadScore, Collector, ScoreHistogram, StreamingTop, Threshold};
 
 /// Number of parameters of `percent` of `parameters`, to the nearest whole one (paper: top k %).
 pub fn count_of(parameters: u64, percent: f64) -> u64 {

@@ -1,6 +1,7 @@
 //! Exact selection of the highest scores, in two streaming passes and without sorting them all.
 
-use crate::layout::{Module, ParameterLayout};
+use super::{Collector, ScoreHistogram, Threshold};
+use crate::layout::{Module, ParameterLayout, TensorSpec};
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 
@@ -43,7 +44,7 @@ impl Scope {
 
 /// Number of parameters that compete.
 pub fn parameters_in_scope(layout: &ParameterLayout, scope: Scope) -> u64 {
-    layout.tensors().iter().filter(|t| scope.contains(t.module)).map(|t| t.numel()).sum()
+    layout.tensors().iter().filter(|t| scope.contains(t.module)).map(TensorSpec::numel).sum()
 }
 
 /// One chosen parameter.
@@ -59,12 +60,9 @@ pub struct Ranked {
 
 impl Ranked {
     /// Rank order: higher scores first, then lower positions.
-    fn rank(&self, other: &Self) -> Ordering {
-        other
-            .score
-            .total_cmp(&self.score)
-            .then(self.tensor.cmp(&other.tensor))
-            .then(self.offset.cmp(&other.offset))
+    pub fn rank(&self, other: &Self) -> Ordering {
+        let place = |entry: &Self| u64::from(entry.tensor) << 32 | u64::from(entry.offset);
+        other.score.total_cmp(&self.score).then(place(self).cmp(&place(other)))
     }
 }
 
@@ -94,40 +92,55 @@ pub enum SelectError<E> {
         /// Parameters of the tensor.
         expected: u64,
     },
-}
-
-/// Upper half of the bits of a score ≥ 0: order of buckets is order of scores.
-fn bucket(score: f32) -> usize {
-    (score.to_bits() >> 16) as usize
+    /// A spot can't name every parameter of a tensor.
+    #[error(
+        "{tensor} is tensor {index} with {numel} parameters; a spot names 65536 tensors of 4294967296 parameters at most"
+    )]
+    TooLarge {
+        /// Tensor name.
+        tensor: String,
+        /// Index in the layout.
+        index: usize,
+        /// Its parameters.
+        numel: u64,
+    },
+    /// The second reading differs from the first.
+    #[error(
+        "the scores changed while they were read: {found} are high enough, {expected} were; select again"
+    )]
+    Changed {
+        /// Scores chosen.
+        found: u64,
+        /// Scores that the first reading counted.
+        expected: u64,
+    },
 }
 
 /// The `count` highest scores of the tensors in `scope`, in rank order: score descending, ties by
 /// position.
 ///
 /// `read(tensor, sink)` streams the scores of one tensor of the layout in order, in chunks of any
-/// size; it is called twice for each tensor. Memory: 512 KiB of histogram, and less than twice
-/// `count` candidates, whatever the number of scores.
+/// size; it is called twice for each tensor. Memory: 768 KiB of histogram, and a quarter more than
+/// `count` entries, whatever the number of scores. For several threads, drive [`ScoreHistogram`] and
+/// [`Collector`] directly.
 ///
 /// # Errors
-/// [`SelectError`] when reading fails, a score is not a finite number ≥ 0, or lengths disagree.
+/// [`SelectError`] when reading fails, a score is not a finite number ≥ 0, lengths disagree, or the
+/// two readings do.
 pub fn select_top<E>(
     layout: &ParameterLayout,
     scope: Scope,
     count: u64,
     mut read: impl FnMut(usize, &mut dyn FnMut(&[f32])) -> Result<(), E>,
 ) -> Result<Vec<Ranked>, SelectError<E>> {
-    let mut histogram = vec![0_u64; 1 << 16];
-    for (index, spec) in layout.tensors().iter().enumerate().filter(|(_, t)| scope.contains(t.module)) {
+    let competing = competing(layout.tensors(), scope)?;
+    let mut histogram = ScoreHistogram::new();
+    for &(index, spec) in &competing {
         let mut seen = 0_u64;
         let mut bad = None;
-        read(index, &mut |scores| {
-            for (i, &score) in scores.iter().enumerate() {
-                if score.is_finite() && score >= 0.0 {
-                    // −0 has the sign bit set; + 0 clears it.
-                    histogram[bucket(score + 0.0)] += 1;
-                } else if bad.is_none() {
-                    bad = Some((seen + i as u64, score));
-                }
+        read(usize::from(index), &mut |scores| {
+            if bad.is_none() {
+                bad = histogram.add(scores).err().map(|bad| (seen + bad.index as u64, bad.score));
             }
             seen += scores.len() as u64;
         })
@@ -135,64 +148,65 @@ pub fn select_top<E>(
         if let Some((offset, score)) = bad {
             return Err(SelectError::BadScore { tensor: spec.name.clone(), offset, score });
         }
-        if seen != spec.numel() {
-            return Err(SelectError::Length {
-                tensor: spec.name.clone(),
-                found: seen,
-                expected: spec.numel(),
-            });
-        }
+        check_length(spec, seen)?;
     }
-    let (threshold, above) = threshold_bucket(&histogram, count);
-    if count == 0 {
-        return Ok(Vec::new());
-    }
-    let total: u64 = histogram.iter().sum();
-    let wanted = usize::try_from(count.min(total) - above).unwrap_or(usize::MAX);
+    let threshold = histogram.threshold(count);
+    drop(histogram);
 
-    let mut chosen: Vec<Ranked> = Vec::with_capacity(usize::try_from(above).unwrap_or(0));
-    let mut candidates: Vec<Ranked> = Vec::new();
-    for (index, _) in layout.tensors().iter().enumerate().filter(|(_, t)| scope.contains(t.module)) {
-        let tensor = u16::try_from(index).expect("a config has fewer than 65536 tensors");
-        let mut offset = 0_u32;
-        read(index, &mut |scores| {
-            for &score in scores {
-                let place = bucket(score + 0.0);
-                if place >= threshold {
-                    let ranked = Ranked { score, tensor, offset };
-                    if place > threshold { chosen.push(ranked) } else { candidates.push(ranked) }
-                }
-                offset = offset.wrapping_add(1);
+    let mut collector = Collector::new(threshold);
+    for &(index, spec) in &competing {
+        let mut seen = 0_u64;
+        read(usize::from(index), &mut |scores| {
+            // A length that changed is found below; meanwhile no offset may leave the tensor.
+            let rest = usize::try_from(spec.numel().saturating_sub(seen)).unwrap_or(usize::MAX);
+            if let Ok(first) = u32::try_from(seen) {
+                collector.add(index, first, &scores[..scores.len().min(rest)]);
             }
-            prune(&mut candidates, wanted, wanted.saturating_mul(2).max(1 << 16));
+            seen += scores.len() as u64;
         })
         .map_err(SelectError::Read)?;
+        check_length(spec, seen)?;
     }
-    prune(&mut candidates, wanted, wanted);
-    chosen.append(&mut candidates);
-    chosen.sort_unstable_by(Ranked::rank);
-    Ok(chosen)
+    let ranked = collector.finish();
+    check_count(ranked.len(), threshold)?;
+    Ok(ranked)
 }
 
-/// The bucket that the `count`-th highest score is in, and how many scores are in higher ones.
-fn threshold_bucket(histogram: &[u64], count: u64) -> (usize, u64) {
-    let mut above = 0;
-    for (bucket, &here) in histogram.iter().enumerate().rev() {
-        if above + here >= count {
-            return (bucket, above);
-        }
-        above += here;
-    }
-    (0, above - histogram[0])
+/// The tensors of `tensors` that compete in `scope`, with their indices.
+///
+/// # Errors
+/// [`SelectError::TooLarge`] when a tensor index or an offset would not fit a spot.
+pub fn competing<E>(tensors: &[TensorSpec], scope: Scope) -> Result<Vec<(u16, &TensorSpec)>, SelectError<E>> {
+    tensors
+        .iter()
+        .enumerate()
+        .filter(|(_, spec)| scope.contains(spec.module))
+        .map(|(index, spec)| match u16::try_from(index) {
+            Ok(index) if spec.numel() <= 1 << 32 => Ok((index, spec)),
+            _ => Err(SelectError::TooLarge { tensor: spec.name.clone(), index, numel: spec.numel() }),
+        })
+        .collect()
 }
 
-/// Keeps the `wanted` first by rank once there are more than `limit`.
-fn prune(candidates: &mut Vec<Ranked>, wanted: usize, limit: usize) {
-    if candidates.len() > limit.max(wanted) {
-        if wanted > 0 {
-            candidates.select_nth_unstable_by(wanted - 1, Ranked::rank);
-        }
-        candidates.truncate(wanted);
+/// # Errors
+/// [`SelectError::Length`] unless `found` is the number of parameters of `spec`.
+fn check_length<E>(spec: &TensorSpec, found: u64) -> Result<(), SelectError<E>> {
+    if found == spec.numel() {
+        return Ok(());
+    }
+    Err(SelectError::Length { tensor: spec.name.clone(), found, expected: spec.numel() })
+}
+
+/// Checks that the second reading gave what the first one counted.
+///
+/// # Errors
+/// [`SelectError::Changed`] if it did not.
+pub fn check_count<E>(found: usize, threshold: Threshold) -> Result<(), SelectError<E>> {
+    let expected = threshold.count();
+    if found as u64 == expected {
+        Ok(())
+    } else {
+        Err(SelectError::Changed { found: found as u64, expected })
     }
 }
 
