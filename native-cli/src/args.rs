@@ -1,5 +1,6 @@
 //! What people type.
 
+use crate::scoring::Shard;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use codingspot_core::score::Estimator;
 use codingspot_core::spot::Scope;
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     /// Score every parameter on code in several languages
     Score(ScoreArgs),
+    /// Add up the shards of one scoring
+    Merge(MergeArgs),
     /// Rank the highest scores into a spot file
     Select(SelectArgs),
     /// Write a copy of a checkpoint with a spot set to zero
@@ -59,6 +62,14 @@ pub(crate) enum EstimatorChoice {
     Signed,
     /// mean |gradient| × |weight|
     Abs,
+    /// mean gradient² × weight²
+    Fisher,
+    /// |weight|, without data (a control)
+    Magnitude,
+    /// Random by --seed, without data (a control)
+    Random,
+    /// |weight| × RMS of the input, linear layers of blocks (a control)
+    Wanda,
 }
 
 impl From<EstimatorChoice> for Estimator {
@@ -66,6 +77,10 @@ impl From<EstimatorChoice> for Estimator {
         match choice {
             EstimatorChoice::Signed => Self::Signed,
             EstimatorChoice::Abs => Self::Abs,
+            EstimatorChoice::Fisher => Self::Fisher,
+            EstimatorChoice::Magnitude => Self::Magnitude,
+            EstimatorChoice::Random => Self::Random,
+            EstimatorChoice::Wanda => Self::Wanda,
         }
     }
 }
@@ -139,11 +154,35 @@ fn seq_len(text: &str) -> Result<usize, String> {
     }
 }
 
+/// `2/8`: the second of eight.
+fn shard(text: &str) -> Result<Shard, String> {
+    let parsed = text.split_once('/').and_then(|(index, count)| {
+        Some(Shard { index: index.parse().ok()?, count: count.parse().ok()? })
+    });
+    match parsed {
+        Some(shard) if (1..=shard.count).contains(&shard.index) && shard.count <= 1 << 16 => Ok(shard),
+        _ => Err(format!("{text:?} is not a shard; expected i/n with i from 1 to n, for instance 2/8")),
+    }
+}
+
 fn positive(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
         Ok(n) if n > 0 => Ok(n),
         _ => Err(format!("{text:?} is not a count; expected a whole number above 0")),
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// All shards of one scoring
+    #[arg(required = true)]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Directory to create
+    #[arg(short, long)]
+    pub(crate) out: PathBuf,
+    /// Print the manifest as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -169,6 +208,15 @@ pub(crate) struct DemoArgs {
 pub(crate) struct InspectArgs {
     /// Directory with config.json and safetensors files
     pub(crate) model: PathBuf,
+    /// Sequences in a batch, for the plan of scoring
+    #[arg(long, default_value_t = 4, value_parser = positive)]
+    pub(crate) batch_size: usize,
+    /// Tokens in a sequence, for the plan of scoring
+    #[arg(long, default_value_t = 512, value_parser = seq_len)]
+    pub(crate) seq_len: usize,
+    /// Most memory to use [default: four fifths of what is free]
+    #[arg(long, value_parser = crate::memory::parse_size)]
+    pub(crate) memory_limit: Option<u64>,
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
@@ -222,18 +270,18 @@ pub(crate) struct GenerateArgs {
 pub(crate) struct ScoreArgs {
     /// Directory with config.json and safetensors files
     pub(crate) model: PathBuf,
-    /// Directory with LANG.jsonl or LANG.jsonl.gz
+    /// Directory with LANG.jsonl or LANG.jsonl.gz (magnitude and random need none)
     #[arg(long)]
-    pub(crate) corpus: PathBuf,
-    /// Directory to create
+    pub(crate) corpus: Option<PathBuf>,
+    /// Directory to create, or of an unfinished run to go on with
     #[arg(short, long)]
     pub(crate) out: PathBuf,
     /// Languages to score, in order [default: those of the ten that the corpus has]
     #[arg(long, value_delimiter = ',')]
     pub(crate) languages: Option<Vec<String>>,
-    /// What a score is
-    #[arg(long, value_enum, default_value_t = EstimatorChoice::Signed)]
-    pub(crate) estimator: EstimatorChoice,
+    /// What a score is; several, with commas, share one pass and get a run each in OUT/ESTIMATOR
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "signed")]
+    pub(crate) estimator: Vec<EstimatorChoice>,
     /// Sequences in a batch
     #[arg(long, default_value_t = 4, value_parser = positive)]
     pub(crate) batch_size: usize,
@@ -246,6 +294,18 @@ pub(crate) struct ScoreArgs {
     /// Type of weights and arithmetic
     #[arg(long, value_enum, default_value_t = DtypeChoice::F32)]
     pub(crate) dtype: DtypeChoice,
+    /// Most memory to use, for instance 8GiB [default: four fifths of what is free; 8GiB of a GPU]
+    #[arg(long, value_parser = crate::memory::parse_size)]
+    pub(crate) memory_limit: Option<u64>,
+    /// Write sums to disk after this many batches [default: after a minute, or every pass]
+    #[arg(long, value_parser = positive)]
+    pub(crate) checkpoint_every: Option<usize>,
+    /// Score one part of N, for instance 1/4; `merge` adds the parts up
+    #[arg(long, value_parser = shard)]
+    pub(crate) shard: Option<Shard>,
+    /// Seed of random scores
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
     /// Also write every language's scores
     #[arg(long)]
     pub(crate) keep_language_scores: bool,

@@ -5,15 +5,17 @@ use crate::progress::Progress;
 use anyhow::Context as _;
 use codingspot_core::Device;
 use codingspot_core::checkpoint::{
-    ByteSource, LoadedModel, SafetensorsSource, ShardIndex, SourceError, TensorSource as _, load_model,
+    ByteSource, CheckpointError, Fingerprint, FingerprintBuilder, LoadedModel, SafetensorsSource, ShardIndex, SourceError, TensorSource as _, load_model,
 };
 use codingspot_core::config::LlamaConfig;
 use codingspot_core::layout::ParameterLayout;
 use codingspot_core::tokenizer::Tokenizer;
+use rayon::prelude::*;
 use std::borrow::Cow;
 use std::fs::{self, File};
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Longest config.json or index that is read, bytes.
 const MAX_JSON_BYTES: u64 = 64 << 20;
@@ -86,7 +88,7 @@ pub(crate) struct ModelDirectory {
     pub(crate) path: PathBuf,
     pub(crate) config_json: String,
     pub(crate) config: LlamaConfig,
-    pub(crate) source: SafetensorsSource<MappedFile>,
+    pub(crate) source: Arc<SafetensorsSource<MappedFile>>,
     pub(crate) shards: Vec<PathBuf>,
 }
 
@@ -119,7 +121,7 @@ impl ModelDirectory {
         if let Some(index) = &index {
             source.check_index(&index_path.display().to_string(), index)?;
         }
-        Ok(Self { path: path.to_owned(), config_json, config, source, shards })
+        Ok(Self { path: path.to_owned(), config_json, config, source: Arc::new(source), shards })
     }
 
     /// The order of its tensors.
@@ -139,12 +141,48 @@ impl ModelDirectory {
         Ok(Some(tokenizer))
     }
 
+    /// The fingerprint of the weights, hashed by all threads.
+    pub(crate) fn fingerprint(&self) -> anyhow::Result<Fingerprint> {
+        let layout = self.layout();
+        let mut builder = FingerprintBuilder::new(layout.tensors().len());
+        let tensors: Vec<(usize, usize)> = self
+            .source
+            .tensors()
+            .iter()
+            .enumerate()
+            .filter_map(|(stored, info)| Some((stored, layout.index_of(&info.name)?)))
+            .collect();
+        let mut bar = Progress::new("Hashing weights", tensors.len() as u64);
+        let done = std::sync::atomic::AtomicU64::new(0);
+        let bar_lock = std::sync::Mutex::new(&mut bar);
+        let hashers = tensors
+            .par_iter()
+            .map(|&(stored, _)| {
+                let info = &self.source.tensors()[stored];
+                let bytes = pollster::block_on(self.source.read(stored, 0..info.num_bytes()))?;
+                let mut hasher = blake3::Hasher::new();
+                hasher.update(&bytes);
+                let done = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+                if let Ok(mut bar) = bar_lock.try_lock() {
+                    bar.set(done);
+                }
+                Ok(hasher)
+            })
+            .collect::<Result<Vec<_>, CheckpointError>>()?;
+        for ((stored, index), hasher) in tensors.into_iter().zip(hashers) {
+            let info = &self.source.tensors()[stored];
+            builder.set(index, &info.name, info.dtype.name(), &info.shape, &hasher);
+        }
+        bar.finish();
+        builder.finish().with_context(|| format!("{} lacks tensors of its config", self.path.display()))
+    }
+
     /// Loads the weights onto `device` in f32.
     pub(crate) fn load(&self, device: &Device) -> anyhow::Result<LoadedModel> {
         let total =
             self.source.tensors().iter().map(codingspot_core::checkpoint::TensorInfo::num_bytes).sum();
         let mut bar = Progress::new("Loading weights", total);
-        let loaded = pollster::block_on(load_model(&self.source, &self.config, device, async |progress| {
+        let loaded = pollster::block_on(load_model(&*self.source, &self.config, device, async |progress| {
             bar.set(progress.done_bytes);
             ControlFlow::Continue(())
         }))?;

@@ -1,19 +1,15 @@
 //! The directory that scoring leaves: `total/`, `languages/`, `manifest.json`.
 
-use crate::atomic::NewDirectory;
 use crate::model::read_text;
+use crate::scoring::Shard;
 use crate::selection::{self, ScoreFile};
 use anyhow::Context as _;
 use codingspot_core::checkpoint::Fingerprint;
 use codingspot_core::config::LlamaConfig;
 use codingspot_core::layout::ParameterLayout;
-use codingspot_core::score::{Estimator, LanguageScores, TotalScores};
-use codingspot_core::spot::{Ranked, Scope, Spot, SpotHeader, count_of, select_top};
-use safetensors::tensor::{Dtype, TensorView};
+use codingspot_core::score::Estimator;
+use codingspot_core::spot::{Scope, Spot, SpotHeader, count_of};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
-use std::convert::Infallible;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Version of the format of a run.
@@ -21,7 +17,14 @@ const FORMAT: u32 = 1;
 /// The file that makes a directory a run.
 pub(crate) const MANIFEST: &str = "manifest.json";
 /// Share of the parameters whose scores are kept for every language, percent.
-const TOP_PERCENT: f64 = 1.0;
+pub(crate) const TOP_PERCENT: f64 = 1.0;
+
+/// Bytes that the top of a language takes while it is collected, for `estimators` at once.
+pub(crate) fn top_bytes(layout: &ParameterLayout, estimators: usize) -> u64 {
+    // Twelve bytes a candidate, and room for more than are wanted.
+    16 * count_of(layout.num_parameters(), TOP_PERCENT) * estimators as u64
+}
+
 /// Longest manifest that is read, bytes.
 const MAX_MANIFEST_BYTES: u64 = 256 << 20;
 
@@ -54,6 +57,22 @@ pub(crate) struct ScoreSettings {
     pub(crate) max_batches: Option<usize>,
     pub(crate) dtype: String,
     pub(crate) device: String,
+    /// Seed of random scores.
+    #[serde(default)]
+    pub(crate) seed: u64,
+    /// What gradients were multiplied with on the way; scores are without it.
+    #[serde(default = "one")]
+    pub(crate) loss_scale: f32,
+    /// Whether every language's scores were kept.
+    #[serde(default)]
+    pub(crate) keep_language_scores: bool,
+    /// The part of the scoring that this run is; `None` for all of it.
+    #[serde(default)]
+    pub(crate) shard: Option<Shard>,
+}
+
+fn one() -> f32 {
+    1.0
 }
 
 /// What one language gave.
@@ -72,102 +91,22 @@ pub(crate) struct LanguageRecord {
 }
 
 impl Manifest {
-    pub(crate) fn new(model: ModelRecord, settings: ScoreSettings) -> Self {
+    pub(crate) fn new(model: ModelRecord, settings: ScoreSettings, languages: Vec<LanguageRecord>) -> Self {
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        Self { format: FORMAT, version, model, settings, languages: Vec::new() }
+        Self { format: FORMAT, version, model, settings, languages }
     }
 }
 
-/// A run that is being written.
-#[derive(Debug)]
-pub(crate) struct RunWriter {
-    directory: NewDirectory,
-    layout: ParameterLayout,
-    keep_language_scores: bool,
-}
-
-impl RunWriter {
-    pub(crate) fn begin(
-        path: &Path,
-        layout: ParameterLayout,
-        keep_language_scores: bool,
-    ) -> anyhow::Result<Self> {
-        Ok(Self { directory: NewDirectory::begin(path, None)?, layout, keep_language_scores })
+impl LanguageRecord {
+    /// Adds the record of a later part of the same language.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.batches += other.batches;
+        self.sequences += other.sequences;
+        self.tokens += other.tokens;
+        self.seconds += other.seconds;
+        self.batch_losses_nats.extend(&other.batch_losses_nats);
+        self.loss_nats_per_token = self.batch_losses_nats.iter().sum::<f64>() / self.batches as f64;
     }
-
-    /// Writes one language: its top scores, their histogram, and all of them if they are kept.
-    pub(crate) fn language(
-        &self,
-        manifest: &Manifest,
-        record: &LanguageRecord,
-        scores: &LanguageScores,
-    ) -> anyhow::Result<()> {
-        let folder = self.directory.path().join("languages").join(&record.name);
-        fs::create_dir_all(&folder).with_context(|| format!("{} can't be created", folder.display()))?;
-        let header = SpotHeader::new(
-            &self.layout,
-            manifest.model.fingerprint,
-            Scope::All,
-            TOP_PERCENT,
-            manifest.settings.estimator,
-            vec![record.name.clone()],
-        );
-        let count = count_of(header.parameters_in_scope, TOP_PERCENT);
-        let top: Vec<Ranked> = select_top(&self.layout, Scope::All, count, |tensor, sink| {
-            sink(&scores.scores[tensor]);
-            Ok::<_, Infallible>(())
-        })?;
-        crate::spot::write(&folder.join("top.safetensors"), &Spot::new(header, &top))?;
-
-        let mut histogram = vec![0_u64; 1 << 16];
-        for score in scores.scores.iter().flatten() {
-            histogram[(score.to_bits() >> 16) as usize] += 1;
-        }
-        let bytes: Vec<u8> = histogram.iter().flat_map(|count| count.to_le_bytes()).collect();
-        let view = TensorView::new(Dtype::U64, vec![histogram.len()], &bytes)?;
-        safetensors::serialize_to_file([("counts", view)], None, &folder.join("histogram.safetensors"))?;
-
-        let sums: Vec<(&str, f64)> = self
-            .layout
-            .tensors()
-            .iter()
-            .zip(&scores.scores)
-            .map(|(spec, scores)| (spec.name.as_str(), scores.iter().map(|&s| f64::from(s)).sum()))
-            .collect();
-        let sums: serde_json::Map<String, serde_json::Value> =
-            sums.into_iter().map(|(name, sum)| (name.to_owned(), sum.into())).collect();
-        fs::write(folder.join("tensor_sums.json"), serde_json::to_vec_pretty(&sums)?)?;
-        if self.keep_language_scores {
-            write_scores(&folder.join("scores.safetensors"), &self.layout, &scores.scores)?;
-        }
-        Ok(())
-    }
-
-    /// Writes the total and the manifest, and gives the run its name.
-    pub(crate) fn finish(self, manifest: &Manifest, total: &TotalScores) -> anyhow::Result<()> {
-        let folder = self.directory.path().join("total");
-        fs::create_dir_all(&folder).with_context(|| format!("{} can't be created", folder.display()))?;
-        write_scores(&folder.join("model.safetensors"), &self.layout, total.tensors())?;
-        fs::write(self.directory.path().join(MANIFEST), serde_json::to_vec_pretty(manifest)?)?;
-        self.directory.finish()
-    }
-}
-
-/// One f32 tensor a parameter tensor, under Hugging Face names.
-fn write_scores(path: &Path, layout: &ParameterLayout, scores: &[Vec<f32>]) -> anyhow::Result<()> {
-    let bytes: Vec<Vec<u8>> =
-        scores.iter().map(|tensor| tensor.iter().flat_map(|score| score.to_le_bytes()).collect()).collect();
-    let views = layout
-        .tensors()
-        .iter()
-        .zip(&bytes)
-        .map(|(spec, bytes)| {
-            Ok((spec.name.as_str(), TensorView::new(Dtype::F32, spec.shape.clone(), bytes)?))
-        })
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize_to_file(views, Some(metadata), path)
-        .with_context(|| format!("{} can't be written", path.display()))
 }
 
 /// A finished run.
@@ -179,8 +118,39 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// Opens a run that is whole.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+        let run = Self::open_any(path)?;
+        if let Some(Shard { index, count }) = run.manifest.settings.shard {
+            anyhow::bail!(
+                "{} is shard {index} of {count}; add the shards up with `codingspot merge` first",
+                path.display()
+            );
+        }
+        Ok(run)
+    }
+
+    /// Opens a run or a shard of one.
+    pub(crate) fn open_any(path: &Path) -> anyhow::Result<Self> {
         let manifest_path = path.join(MANIFEST);
+        if path.join(crate::scoring::PROGRESS).is_file() && !manifest_path.is_file() {
+            anyhow::bail!(
+                "{} is not finished; the command that began it goes on from its last checkpoint",
+                path.display()
+            );
+        }
+        let several: Vec<&str> = Estimator::ALL
+            .into_iter()
+            .map(Estimator::name)
+            .filter(|name| path.join(name).join(MANIFEST).is_file())
+            .collect();
+        if !manifest_path.is_file() && !several.is_empty() {
+            anyhow::bail!(
+                "{} holds one run for each estimator; name one of them: {}",
+                path.display(),
+                several.iter().map(|name| path.join(name).display().to_string()).collect::<Vec<_>>().join(", ")
+            );
+        }
         anyhow::ensure!(
             manifest_path.is_file(),
             "{} is not a finished run (it has no {MANIFEST}); make one with `codingspot score`",

@@ -229,6 +229,14 @@ impl ScoreFile {
         Self::open(&paths, tensors)
     }
 
+    /// Scores `range` of tensor `tensor`.
+    pub(crate) fn read(&self, tensor: usize, range: Range<u64>) -> anyhow::Result<Vec<f32>> {
+        let bytes = self.bytes(&Piece { tensor: u16::try_from(tensor)?, scores: range })?;
+        let mut values = Vec::with_capacity(bytes.len() / 4);
+        CheckpointDtype::F32.extend_f32(bytes, &mut values);
+        Ok(values)
+    }
+
     fn bytes(&self, piece: &Piece) -> anyhow::Result<&[u8]> {
         let (file, start) = self.places[usize::from(piece.tensor)];
         let end = start + 4 * piece.scores.end;

@@ -59,6 +59,27 @@ impl CheckpointDtype {
         }
     }
 
+    /// As [`Self::extend_f32`] into `out`, which has as many values as `bytes` has.
+    pub fn convert(self, bytes: &[u8], out: &mut [f32]) {
+        match self {
+            Self::F32 => {
+                let (values, _) = bytes.as_chunks::<4>();
+                out.iter_mut().zip(values).for_each(|(out, b)| *out = f32::from_le_bytes(*b));
+            }
+            Self::F16 => {
+                let (values, _) = bytes.as_chunks::<2>();
+                out.iter_mut().zip(values).for_each(|(out, b)| *out = f16::from_le_bytes(*b).to_f32());
+            }
+            Self::Bf16 => {
+                let (values, _) = bytes.as_chunks::<2>();
+                // The upper half of an f32, written so that the loop vectorises.
+                out.iter_mut().zip(values).for_each(|(out, b)| {
+                    *out = f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16);
+                });
+            }
+        }
+    }
+
     /// Stores `value` in this type, rounding to nearest, little endian.
     pub fn push_bytes(self, value: f32, out: &mut Vec<u8>) {
         match self {

@@ -21,6 +21,8 @@ pub struct PlanRequest {
     pub weight_bytes: u64,
     /// Whether the device's memory is the host's.
     pub shared_memory: bool,
+    /// Bytes of the host's memory that the caller needs beside the engine.
+    pub host_bytes: u64,
     /// Bytes that may be used.
     pub limit: u64,
 }
@@ -147,8 +149,9 @@ impl MemoryPlan {
         // One batch at work in a block: what it saves, and the gradients of the widest parts.
         let at_work = sizes.saved + sizes.widest + 4 * sizes.stream + sizes.attention;
         let one = 4 * (inputs + kept);
-        let fixed_block = block_weights + block_sums + 4 * at_work + OVERHEAD;
-        let fixed_head = head_weights + head_sums + LOGITS + 4 * 2 * sizes.stream + OVERHEAD;
+        let overhead = if request.shared_memory { OVERHEAD + request.host_bytes } else { OVERHEAD };
+        let fixed_block = block_weights + block_sums + 4 * at_work + overhead;
+        let fixed_head = head_weights + head_sums + LOGITS + 4 * 2 * sizes.stream + overhead;
         let fixed = fixed_block.max(fixed_head);
         let batches_per_pass = if choice.weights_resident && choice.sums_resident {
             1
@@ -174,7 +177,7 @@ impl MemoryPlan {
             weights_bytes,
             sums_bytes,
             activations_bytes,
-            overhead_bytes: OVERHEAD,
+            overhead_bytes: overhead,
             peak_bytes: head_peak.max(block_peak),
             flops_per_token: sizes.flops_per_token(config, request, &choice),
         }

@@ -5,7 +5,7 @@ use crate::atomic::NewDirectory;
 use crate::model::{MappedFile, ModelDirectory};
 use crate::{output, spot};
 use anyhow::Context as _;
-use codingspot_core::checkpoint::{SafetensorsSource, TensorSource as _, fingerprint};
+use codingspot_core::checkpoint::{SafetensorsSource, TensorSource as _};
 use serde_json::json;
 use std::fs::{self, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &AblateArgs) -> anyhow::Result<()> {
     let layout = model.layout();
     let spot = spot::read(&args.spot)?;
     let count = spot::prefix_len(&args.spot, &spot, args.k)?;
-    let fingerprint = pollster::block_on(fingerprint(&model.source, &layout))?;
+    let fingerprint = model.fingerprint()?;
     spot.check(&layout, &fingerprint).with_context(|| format!("{} was refused", args.spot.display()))?;
 
     // The copy keeps the checkpoint's own storage type and sharding: files are copied, and the

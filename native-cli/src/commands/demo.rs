@@ -7,20 +7,21 @@ use crate::measure::{Arm, NllSettings, Subset, nll};
 use crate::output::{self, grouped};
 use crate::report::{Completion, DemoReport, ScopeReport};
 use crate::results::versions;
-use crate::run::{Manifest, ModelRecord, Run, RunWriter, ScoreSettings};
-use crate::scoring::{PackedLanguage, score_languages};
-use crate::{device, report, spot, table};
+use crate::run::{ModelRecord, Run, ScoreSettings};
+use crate::scoring::{PackedLanguage, ScoreJob, StoredWeights};
+use crate::{device, memory, report, spot, table};
 use anyhow::Context as _;
 use codingspot_core::ablate::Ablation;
 use codingspot_core::checkpoint::{LoadedModel, MemorySource, SafetensorsSource, load_model};
 use codingspot_core::config::LlamaConfig;
 use codingspot_core::corpus::{CODE_LANGUAGES, Document, documents_for_loss};
 use codingspot_core::generate::{GenerateOptions, generate};
-use codingspot_core::score::Estimator;
+use codingspot_core::score::{Estimator, MemoryPlan, PlanRequest, Weights};
 use codingspot_core::spot::{Scope, Spot, matched_random};
 use codingspot_core::tokenizer::Tokenizer;
 use std::fs;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Shares that are measured, percent: the paper's four and 1.
@@ -53,33 +54,57 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
         loaded.fingerprint.short()
     ));
 
-    let mut manifest = Manifest::new(
-        ModelRecord {
-            name: bundled::MODEL_NAME.to_owned(),
-            fingerprint: loaded.fingerprint,
-            parameters: loaded.model.layout().num_parameters(),
-            config: serde_json::from_str(bundled::CONFIG)?,
-        },
-        ScoreSettings {
-            estimator: Estimator::Signed,
-            batch_size: BATCH_SIZE,
-            seq_len: SEQ_LEN,
-            max_batches: None,
-            dtype: "f32".to_owned(),
-            device: device.name.clone(),
-        },
-    );
+    let record = ModelRecord {
+        name: bundled::MODEL_NAME.to_owned(),
+        fingerprint: loaded.fingerprint,
+        parameters: loaded.model.layout().num_parameters(),
+        config: serde_json::from_str(bundled::CONFIG)?,
+    };
+    let settings = ScoreSettings {
+        estimator: Estimator::Signed,
+        batch_size: BATCH_SIZE,
+        seq_len: SEQ_LEN,
+        max_batches: None,
+        dtype: "f32".to_owned(),
+        device: device.name.clone(),
+        seed: 0,
+        loss_scale: 1.0,
+        keep_language_scores: false,
+        shard: None,
+    };
     let packed = CODE_LANGUAGES
         .iter()
         .map(|language| {
             let documents = Document::from_json_lines(bundled::scoring(language)?)?;
-            PackedLanguage::new(language, &documents, Some(&tokenizer), &manifest)
+            PackedLanguage::new(language, &documents, Some(&tokenizer), &settings)
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
     let run_path = out.path().join("run");
-    let writer = RunWriter::begin(&run_path, loaded.model.layout().clone(), false)?;
-    let total = score_languages(&loaded, &packed, &mut manifest, &writer)?;
-    writer.finish(&manifest, &total)?;
+    let request = PlanRequest {
+        batch_size: BATCH_SIZE,
+        seq_len: SEQ_LEN,
+        batches: packed.iter().map(PackedLanguage::batches).max().unwrap_or(1),
+        reductions: 1,
+        weight_bytes: 4,
+        shared_memory: true,
+        host_bytes: crate::run::top_bytes(loaded.model.layout(), 1),
+        limit: memory::default_limit(true),
+    };
+    let manifest = ScoreJob {
+        path: &run_path,
+        config: &config,
+        model: record,
+        settings,
+        estimators: vec![Estimator::Signed],
+        languages: packed,
+        stored: Arc::new(StoredWeights::new(Arc::new(source()?), loaded.model.layout())?),
+        weights: Weights::Resident(Box::new(loaded.model.clone())),
+        device: &device.device,
+        plan: MemoryPlan::new(&config, &request)?,
+        checkpoint_every: None,
+    }
+    .run()?
+    .remove(0);
     let scored_s = started.elapsed().as_secs_f64();
     output::note(&format!("Scored ten languages in {scored_s:.0} s"));
 
@@ -147,10 +172,13 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn load(config: &LlamaConfig, device: &codingspot_core::Device) -> anyhow::Result<LoadedModel> {
+fn source() -> anyhow::Result<SafetensorsSource<MemorySource<&'static [u8]>>> {
     let file = MemorySource::new("the bundled model", bundled::WEIGHTS);
-    let source = pollster::block_on(SafetensorsSource::open(vec![file]))?;
-    Ok(pollster::block_on(load_model(&source, config, device, async |_| ControlFlow::Continue(())))?)
+    Ok(pollster::block_on(SafetensorsSource::open(vec![file]))?)
+}
+
+fn load(config: &LlamaConfig, device: &codingspot_core::Device) -> anyhow::Result<LoadedModel> {
+    Ok(pollster::block_on(load_model(&source()?, config, device, async |_| ControlFlow::Continue(())))?)
 }
 
 /// Completes the prompt greedily, with `spot` ablated at the demo's k if there is one.

@@ -5,6 +5,7 @@ mod demo;
 mod eval;
 mod generate;
 mod inspect;
+mod merge;
 mod score;
 mod select;
 mod serve;
@@ -18,6 +19,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Generate(args) => generate::run(args),
         Command::Score(args) => score::run(&args),
+        Command::Merge(args) => merge::run(&args),
         Command::Select(args) => select::run(&args),
         Command::Ablate(args) => ablate::run(&args),
         Command::Eval(args) => eval::run(&args),

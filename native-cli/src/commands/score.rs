@@ -1,21 +1,32 @@
 //! `codingspot score`.
 
-use crate::args::ScoreArgs;
+use crate::args::{ScoreArgs, UsageError};
 use crate::corpus::CorpusDirectory;
+use crate::memory;
 use crate::model::ModelDirectory;
-use crate::run::{Manifest, ModelRecord, RunWriter, ScoreSettings};
-use crate::scoring::{PackedLanguage, score_languages};
+use crate::run::{Manifest, ModelRecord, ScoreSettings};
+use crate::scoring::{PackedLanguage, PrefetchReader, ScoreJob, StoredWeights, collect, take_shard};
 use crate::{device, output};
 use anyhow::Context as _;
+use burn::tensor::DType;
+use codingspot_core::score::{Estimator, MemoryPlan, Needs, PlanRequest, StreamedWeights, Weights};
+use std::sync::Arc;
 use std::time::Instant;
 
 pub(crate) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let started = Instant::now();
-    let corpus = CorpusDirectory::open(&args.corpus)?;
-    let languages = match &args.languages {
-        Some(languages) => languages.clone(),
-        None => corpus.code_languages()?,
+    let estimators: Vec<Estimator> = {
+        let mut estimators: Vec<Estimator> = args.estimator.iter().map(|&choice| choice.into()).collect();
+        estimators.dedup();
+        estimators
     };
+    let needs_data = estimators.iter().any(|estimator| estimator.needs() != Needs::Nothing);
+    if args.shard.is_some() && estimators.iter().any(|e| !matches!(e.needs(), Needs::Gradients(_))) {
+        return Err(UsageError(
+            "--shard splits sums over gradients; score magnitude, random and wanda without it".to_owned(),
+        )
+        .into());
+    }
     let model = ModelDirectory::open(&args.model)?;
     let context = model.config.max_position_embeddings;
     anyhow::ensure!(
@@ -23,43 +34,130 @@ pub(crate) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
         "--seq-len {} is longer than the model's context of {context} tokens",
         args.seq_len
     );
-    let tokenizer = model.tokenizer()?;
-    // Begun before the weights are loaded, so that a name that is taken fails at once.
-    let writer = RunWriter::begin(&args.out, model.layout(), args.keep_language_scores)?;
-    let documents = languages
-        .iter()
-        .map(|language| Ok((language.as_str(), corpus.read(language)?)))
-        .collect::<anyhow::Result<Vec<_>>>()?;
     let device = device::choose(args.device.device)?;
-    let loaded = model.load(&device.device)?;
-    let name = model.path.file_name().unwrap_or(model.path.as_os_str());
-    let mut manifest = Manifest::new(
-        ModelRecord {
-            name: name.to_string_lossy().into_owned(),
-            fingerprint: loaded.fingerprint,
-            parameters: loaded.model.layout().num_parameters(),
-            config: serde_json::from_str(&model.config_json).context("config.json was parsed before")?,
-        },
-        ScoreSettings {
-            estimator: args.estimator.into(),
-            batch_size: args.batch_size,
-            seq_len: args.seq_len,
-            max_batches: args.max_batches,
-            dtype: "f32".to_owned(),
-            device: device.name,
-        },
-    );
-    let packed = documents
-        .iter()
-        .map(|(name, documents)| PackedLanguage::new(name, documents, tokenizer.as_ref(), &manifest))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let total = score_languages(&loaded, &packed, &mut manifest, &writer)?;
-    writer.finish(&manifest, &total)?;
-    if args.json {
-        return output::json(&manifest);
+    let settings = ScoreSettings {
+        estimator: estimators[0],
+        batch_size: args.batch_size,
+        seq_len: args.seq_len,
+        max_batches: args.max_batches,
+        dtype: "f32".to_owned(),
+        device: device.name.clone(),
+        seed: args.seed,
+        loss_scale: 1.0,
+        keep_language_scores: args.keep_language_scores,
+        shard: args.shard,
+    };
+    let languages = if needs_data { languages(args, &model, &settings)? } else { Vec::new() };
+
+    let collected = collect(&estimators);
+    let shared_memory = device.name == "cpu";
+    let request = PlanRequest {
+        batch_size: languages.iter().map(PackedLanguage::batch_size).max().unwrap_or(1),
+        seq_len: languages.iter().map(PackedLanguage::seq_len).max().unwrap_or(2),
+        batches: languages.iter().map(PackedLanguage::batches).max().unwrap_or(1),
+        reductions: collected.reductions.len(),
+        weight_bytes: 4,
+        shared_memory,
+        host_bytes: crate::run::top_bytes(&model.layout(), estimators.len()),
+        limit: args.memory_limit.unwrap_or_else(|| memory::default_limit(shared_memory)),
+    };
+    let plan = MemoryPlan::new(&model.config, &request)?;
+    let tokens: u64 = languages.iter().map(PackedLanguage::tokens).sum();
+    if needs_data {
+        let flops = memory::measure_flops(&device.device);
+        output::note(memory::describe(&plan, &model.config, &request, Some((tokens, flops))).trim_end());
     }
-    let tokens: u64 = manifest.languages.iter().map(|language| language.tokens).sum();
-    let seconds: f64 = manifest.languages.iter().map(|language| language.seconds).sum();
+
+    let stored = Arc::new(StoredWeights::new(Arc::clone(&model.source), &model.layout())?);
+    let (weights, fingerprint) = if plan.weights_resident && needs_data {
+        let loaded = model.load(&device.device)?;
+        (Weights::Resident(Box::new(loaded.model)), loaded.fingerprint)
+    } else {
+        let fingerprint = model.fingerprint()?;
+        let reader = Box::new(PrefetchReader::new(Arc::clone(&stored)));
+        let streamed = StreamedWeights::new(&model.config, &device.device, DType::F32, reader)?;
+        (Weights::Streamed(streamed), fingerprint)
+    };
+    let name = model.path.file_name().unwrap_or(model.path.as_os_str());
+    let record = ModelRecord {
+        name: name.to_string_lossy().into_owned(),
+        fingerprint,
+        parameters: model.layout().num_parameters(),
+        config: serde_json::from_str(&model.config_json).context("config.json was parsed before")?,
+    };
+    let manifests = ScoreJob {
+        path: &args.out,
+        config: &model.config,
+        model: record,
+        settings,
+        estimators,
+        languages,
+        stored,
+        weights,
+        device: &device.device,
+        plan,
+        checkpoint_every: args.checkpoint_every,
+    }
+    .run()?;
+    if args.json {
+        return if let [manifest] = manifests.as_slice() {
+            output::json(manifest)
+        } else {
+            output::json(&manifests)
+        };
+    }
+    // All estimators saw the same batches.
+    let seen = manifests.iter().max_by_key(|manifest| manifest.languages.len());
+    if let Some(manifest) = seen.filter(|manifest| !manifest.languages.is_empty()) {
+        output::result(&table(manifest))?;
+        let dropped: usize = manifest.languages.iter().map(|l| l.dropped_sequences).sum();
+        if dropped > 0 {
+            output::note(&format!(
+                "{dropped} sequences were left out: they don't fill a batch, or --max-batches cut them"
+            ));
+        }
+    }
+    let seconds: f64 = seen.map_or(0.0, |manifest| manifest.languages.iter().map(|l| l.seconds).sum());
+    let speed = if seconds > 0.0 {
+        format!(": {:.0} tokens/s while scoring", tokens as f64 / seconds)
+    } else {
+        String::new()
+    };
+    output::note(&format!("Wrote {} in {:.1} s{speed}", args.out.display(), started.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+/// Reads, packs and cuts the corpus; of a shard, its part.
+fn languages(
+    args: &ScoreArgs,
+    model: &ModelDirectory,
+    settings: &ScoreSettings,
+) -> anyhow::Result<Vec<PackedLanguage>> {
+    let path = args.corpus.as_deref().ok_or_else(|| {
+        UsageError("--corpus is needed: a directory with LANG.jsonl or LANG.jsonl.gz".to_owned())
+    })?;
+    let corpus = CorpusDirectory::open(path)?;
+    let names = match &args.languages {
+        Some(languages) => languages.clone(),
+        None => corpus.code_languages()?,
+    };
+    let tokenizer = model.tokenizer()?;
+    let languages = names
+        .iter()
+        .map(|name| PackedLanguage::new(name, &corpus.read(name)?, tokenizer.as_ref(), settings))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let Some(shard) = args.shard else { return Ok(languages) };
+    let mine = take_shard(languages, shard);
+    anyhow::ensure!(
+        !mine.is_empty(),
+        "shard {} of {} has nothing to score: there are fewer batches than shards",
+        shard.index,
+        shard.count
+    );
+    Ok(mine)
+}
+
+fn table(manifest: &Manifest) -> String {
     let mut text = format!("{:<12} {:>8} {:>10} {:>12}\n", "language", "batches", "tokens", "nats/token");
     for l in &manifest.languages {
         text += &format!(
@@ -70,18 +168,5 @@ pub(crate) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
             l.loss_nats_per_token
         );
     }
-    output::result(&text)?;
-    let dropped: usize = manifest.languages.iter().map(|l| l.dropped_sequences).sum();
-    if dropped > 0 {
-        output::note(&format!(
-            "{dropped} sequences were left out: they don't fill a batch, or --max-batches cut them"
-        ));
-    }
-    output::note(&format!(
-        "Wrote {} in {:.1} s: {:.0} tokens/s while scoring",
-        args.out.display(),
-        started.elapsed().as_secs_f64(),
-        tokens as f64 / seconds
-    ));
-    Ok(())
+    text
 }
