@@ -20,7 +20,7 @@ pub use estimator::{Estimator, Needs, TensorPart, has_inputs};
 pub use language::LanguageScorer;
 pub use pass::{Collect, InputSquares, Residency, Scorer};
 pub use plan::{MemoryPlan, PlanError, PlanRequest};
-pub use sums::{HostSums, SumKey, Sums, band_elements, bands};
+pub use sums::{HostSums, SumKey, SumPart, Sums, add_parts, band_elements, bands};
 pub use weights::{StreamedWeights, WeightReader, Weights};
 
 use crate::checkpoint::CheckpointError;

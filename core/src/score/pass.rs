@@ -134,7 +134,7 @@ struct BlockSink<'a> {
 impl BlockSink<'_> {
     fn add(&mut self, tensor: usize, gradient: &Tensor<2>) {
         for &reduction in self.reductions {
-            let key = SumKey { reduction, tensor, band: 0 };
+            let key = SumKey::main(reduction, tensor, 0);
             let sum = self.sums.remove(&key).expect("the sums of a block are taken before it is visited");
             self.sums.insert(key, accumulate(reduction, sum, gradient));
         }
@@ -146,7 +146,7 @@ impl GradientSink for BlockSink<'_> {
         let tensor = block_tensor(self.layout, self.layer, module);
         self.watch.factors.push((self.batch, tensor, dy.dims()[0], max_magnitude(dy), max_magnitude(x)));
         if let [reduction @ Reduction::Signed] = *self.reductions {
-            let key = SumKey { reduction, tensor, band: 0 };
+            let key = SumKey::main(reduction, tensor, 0);
             let sum = self.sums.remove(&key).expect("the sums of a block are taken before it is visited");
             self.sums.insert(key, add_product_tn(sum, dy, x));
         } else {
@@ -369,7 +369,7 @@ impl Scorer {
                 _ => [1, self.config.hidden_size],
             };
             for &reduction in &self.reductions {
-                let key = SumKey { reduction, tensor, band: 0 };
+                let key = SumKey::main(reduction, tensor, 0);
                 taken.insert(key, sums.take(key, shape)?);
             }
         }
@@ -403,7 +403,7 @@ impl Scorer {
         let mut gradients = Vec::with_capacity(batches.len());
         let mut taken = BTreeMap::new();
         for &reduction in &self.reductions {
-            let key = SumKey { reduction, tensor, band: 0 };
+            let key = SumKey::main(reduction, tensor, 0);
             taken.insert(key, sums.take(key, [1, self.config.hidden_size])?);
         }
         for (index, (x, dy)) in streams.iter().zip(d_hidden).enumerate() {
@@ -411,7 +411,7 @@ impl Scorer {
             let gain: Tensor<2> = gain.unsqueeze();
             watch.vectors.push((index, tensor, max_magnitude(&gain)));
             for &reduction in &self.reductions {
-                let key = SumKey { reduction, tensor, band: 0 };
+                let key = SumKey::main(reduction, tensor, 0);
                 let sum = taken.remove(&key).expect("taken above");
                 taken.insert(key, accumulate(reduction, sum, &gain));
             }
@@ -625,9 +625,12 @@ impl Scorer {
         }
         let spec = &self.layout.tensors()[0];
         let hidden = self.config.hidden_size;
+        // The head's products went straight into the sum; lookups are summed beside them.
+        let apart = self.config.tie_word_embeddings && self.direct();
         for (band, band_rows) in bands(spec).into_iter().enumerate() {
             for &reduction in &self.reductions {
-                let key = SumKey { reduction, tensor: 0, band };
+                let main = SumKey::main(reduction, 0, band);
+                let key = if apart { main.lookup() } else { main };
                 let mut sum = sums.take(key, [band_rows.len(), hidden])?;
                 for (unique, rows) in &rows_of_batches {
                     let (within, ids) = inside(unique, &band_rows);
@@ -636,10 +639,18 @@ impl Scorer {
                         sum = accumulate_rows(reduction, sum, &ids, &rows);
                     }
                 }
-                sums.put(key, sum, true).await?;
+                sums.put(key, sum, !apart).await?;
+                if apart {
+                    sums.complete(main)?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Whether a weight's gradient is needed only as a part of its sum.
+    fn direct(&self) -> bool {
+        matches!(self.reductions.as_slice(), [Reduction::Signed])
     }
 
     /// Reads the bounds back, once a pass, and names the first tensor that fails them.
@@ -683,13 +694,12 @@ impl BandSums {
     fn take(scorer: &Scorer, sums: &mut Sums<'_>, tensor: usize, band: usize) -> Result<Self, ScoreError> {
         let rows = bands(&scorer.layout.tensors()[tensor])[band].len();
         let keys: Vec<SumKey> =
-            scorer.reductions.iter().map(|&reduction| SumKey { reduction, tensor, band }).collect();
+            scorer.reductions.iter().map(|&reduction| SumKey::main(reduction, tensor, band)).collect();
         let taken = keys
             .iter()
             .map(|key| sums.take(*key, [rows, scorer.config.hidden_size]))
             .collect::<Result<_, _>>()?;
-        let direct = matches!(scorer.reductions.as_slice(), [Reduction::Signed]);
-        Ok(Self { keys, sums: taken, gradient: None, direct })
+        Ok(Self { keys, sums: taken, gradient: None, direct: scorer.direct() })
     }
 
     fn add(&mut self, dy: &Tensor<2>, x: &Tensor<2>) {

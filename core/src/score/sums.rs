@@ -18,6 +18,31 @@ pub struct SumKey {
     pub tensor: usize,
     /// Band of rows, counted from 0.
     pub band: usize,
+    /// Which part of the gradient.
+    pub part: SumPart,
+}
+
+/// Parts of a gradient that are summed by themselves, so that the order of additions does not
+/// depend on how many batches a pass takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SumPart {
+    /// All of it, or all but the next.
+    Main,
+    /// Of an embedding that is the head too: what flows through lookups.
+    Lookup,
+}
+
+impl SumKey {
+    /// The main part of a buffer.
+    pub fn main(reduction: Reduction, tensor: usize, band: usize) -> Self {
+        Self { reduction, tensor, band, part: SumPart::Main }
+    }
+
+    /// The part of it that flows through lookups.
+    #[must_use]
+    pub fn lookup(self) -> Self {
+        Self { part: SumPart::Lookup, ..self }
+    }
 }
 
 /// Rows of each band of a tensor: one band, but for vocabulary matrices. A vector is one row.
@@ -39,6 +64,11 @@ pub fn band_elements(spec: &TensorSpec, band: usize) -> Range<u64> {
     rows.start as u64 * cols..rows.end as u64 * cols
 }
 
+/// Adds the sums of lookups to the main ones.
+pub fn add_parts(main: &mut [f32], lookups: &[f32]) {
+    main.iter_mut().zip(lookups).for_each(|(main, lookup)| *main += lookup);
+}
+
 /// Sums in host memory or files, which a caller provides when a device can't hold them all.
 ///
 /// In one pass over a model every buffer is loaded and stored at least once; the last store of a
@@ -55,6 +85,13 @@ pub trait HostSums {
     /// # Errors
     /// When they can't be kept.
     fn store(&mut self, key: SumKey, sums: Vec<f32>, last: bool) -> Result<(), Box<dyn Error + Send + Sync>>;
+
+    /// The pass won't touch a buffer again that was stored before; its lookups, if it has any, were
+    /// stored too.
+    ///
+    /// # Errors
+    /// When they can't be kept.
+    fn complete(&mut self, key: SumKey) -> Result<(), Box<dyn Error + Send + Sync>>;
 }
 
 enum Home<'a> {
@@ -114,7 +151,38 @@ impl<'a> Sums<'a> {
         }
     }
 
-    /// Copies every buffer that is on the device to the host, in the order of keys.
+    /// Says that a buffer is complete for this pass.
+    pub(super) fn complete(&mut self, key: SumKey) -> Result<(), ScoreError> {
+        match &mut self.home {
+            Home::Device(_) => Ok(()),
+            Home::Host(host) => host.complete(key).map_err(ScoreError::Sums),
+        }
+    }
+
+    /// Copies every buffer that is on the device to the host, its parts added up, in the order of
+    /// keys.
+    ///
+    /// # Errors
+    /// [`ScoreError::Forward`] when the device fails, or what `sink` returns.
+    pub async fn read_whole<E: From<ScoreError>>(
+        &self,
+        mut sink: impl FnMut(SumKey, Vec<f32>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if let Home::Device(sums) = &self.home {
+            for (key, sum) in sums.iter().filter(|(key, _)| key.part == SumPart::Main) {
+                let mut values = read_f32(sum.clone()).await.map_err(ScoreError::from)?;
+                if let Some(lookups) = sums.get(&key.lookup()) {
+                    let lookups = read_f32(lookups.clone()).await.map_err(ScoreError::from)?;
+                    add_parts(&mut values, &lookups);
+                }
+                sink(*key, values)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies every buffer that is on the device to the host, parts by themselves, in the order of
+    /// keys.
     ///
     /// # Errors
     /// [`ScoreError::Forward`] when the device fails, or what `sink` returns.

@@ -4,7 +4,7 @@ use crate::model::MappedFile;
 use crate::selection::ScoreFile;
 use anyhow::Context as _;
 use codingspot_core::checkpoint::CheckpointDtype;
-use codingspot_core::layout::{ParameterLayout, TensorSpec};
+use codingspot_core::layout::TensorSpec;
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
@@ -20,9 +20,10 @@ pub(crate) struct ValueWriter {
 }
 
 impl ValueWriter {
-    /// Creates `path` with room for every tensor of `layout`, all zero.
-    pub(crate) fn create(path: &Path, layout: &ParameterLayout) -> anyhow::Result<Self> {
-        let header = header(layout.tensors());
+    /// Creates `path` with room for `tensors`, the first of a layout, all zero.
+    pub(crate) fn create(path: &Path, tensors: &[TensorSpec]) -> anyhow::Result<Self> {
+        let header = header(tensors);
+        let elements: u64 = tensors.iter().map(TensorSpec::numel).sum();
         let data_start = 8 + header.len() as u64;
         let create = || -> std::io::Result<File> {
             if let Some(folder) = path.parent() {
@@ -31,11 +32,11 @@ impl ValueWriter {
             let mut file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
             file.write_all(&(header.len() as u64).to_le_bytes())?;
             file.write_all(header.as_bytes())?;
-            file.set_len(data_start + 4 * layout.num_parameters())?;
+            file.set_len(data_start + 4 * elements)?;
             Ok(file)
         };
         let file = create().with_context(|| format!("{} can't be written", path.display()))?;
-        let starts = layout.tensors().iter().map(|tensor| data_start + 4 * tensor.start).collect();
+        let starts = tensors.iter().map(|tensor| data_start + 4 * tensor.start).collect();
         Ok(Self { file, path: path.to_owned(), starts })
     }
 
@@ -101,8 +102,8 @@ pub(crate) struct ValueReader {
 }
 
 impl ValueReader {
-    pub(crate) fn open(path: &Path, layout: &ParameterLayout) -> anyhow::Result<Self> {
-        Ok(Self { file: ScoreFile::open(&[path.to_owned()], layout.tensors())? })
+    pub(crate) fn open(path: &Path, tensors: &[TensorSpec]) -> anyhow::Result<Self> {
+        Ok(Self { file: ScoreFile::open(&[path.to_owned()], tensors)? })
     }
 
     /// Elements `range` of tensor `tensor`.

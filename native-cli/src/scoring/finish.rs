@@ -34,7 +34,7 @@ enum Output {
     /// Scores: added to the totals, and summarised.
     Scores(Box<ScoreOutput>),
     /// A shard keeps contributions, which `merge` adds up.
-    Contributions(ValueWriter, PathBuf),
+    Contributions(ValueWriter),
 }
 
 struct ScoreOutput {
@@ -68,8 +68,8 @@ impl<'a> Finisher<'a> {
         batches: u64,
         paths: &FinishPaths<'_>,
     ) -> anyhow::Result<Self> {
-        let old_total = paths.old_total.map(|path| ValueReader::open(path, layout)).transpose()?;
-        let new_total = ValueWriter::create(paths.new_total, layout)?;
+        let old_total = paths.old_total.map(|path| ValueReader::open(path, layout.tensors())).transpose()?;
+        let new_total = ValueWriter::create(paths.new_total, layout.tensors())?;
         let folder = paths.folder.map(temporary);
         if let Some(folder) = &folder {
             if folder.exists() {
@@ -78,7 +78,7 @@ impl<'a> Finisher<'a> {
             fs::create_dir_all(folder).with_context(|| format!("{} can't be created", folder.display()))?;
         }
         let kept = match (&folder, paths.keep_scores) {
-            (Some(folder), true) => Some(ValueWriter::create(&folder.join("scores.safetensors"), layout)?),
+            (Some(folder), true) => Some(ValueWriter::create(&folder.join("scores.safetensors"), layout.tensors())?),
             _ => None,
         };
         let count = if folder.is_some() { count_of(layout.num_parameters(), TOP_PERCENT) } else { 0 };
@@ -98,8 +98,8 @@ impl<'a> Finisher<'a> {
         estimator: Estimator,
         folder: &Path,
     ) -> anyhow::Result<Self> {
-        let writer = ValueWriter::create(&folder.join(PARTIAL), layout)?;
-        let output = Output::Contributions(writer, folder.to_owned());
+        let writer = ValueWriter::create(&folder.join(PARTIAL), layout.tensors())?;
+        let output = Output::Contributions(writer);
         Ok(Self { layout, estimator, batches: 0, unscale: 1.0, seed: 0, output })
     }
 
@@ -127,7 +127,7 @@ impl<'a> Finisher<'a> {
     /// Contributions of parameters `first..` of a tensor.
     pub(super) fn contribution(&mut self, tensor: usize, first: u64, mut values: Vec<f32>) -> anyhow::Result<()> {
         match &mut self.output {
-            Output::Contributions(writer, _) => writer.write(tensor, first, &values),
+            Output::Contributions(writer) => writer.write(tensor, first, &values),
             Output::Scores(_) => {
                 let (estimator, batches) = (self.estimator, self.batches);
                 values.par_chunks_mut(CHUNK).for_each(|values| estimator.score(values, batches));
@@ -200,7 +200,7 @@ impl<'a> Finisher<'a> {
     /// Writes the summary of the language and makes sure that everything is on the disk.
     pub(super) fn finish(self, fingerprint: Fingerprint, language: &str) -> anyhow::Result<()> {
         match self.output {
-            Output::Contributions(writer, _) => writer.finish(),
+            Output::Contributions(writer) => writer.finish(),
             Output::Scores(output) => {
                 let ScoreOutput { new_total, folder, kept, top, tensor_sums, .. } = *output;
                 new_total.finish()?;

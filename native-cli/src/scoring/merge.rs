@@ -99,7 +99,7 @@ pub(crate) fn merge(paths: &[PathBuf], out: &Path) -> anyhow::Result<Manifest> {
         let mut finisher = Finisher::scores(layout, settings.estimator, record.batches as u64, &paths)?;
         let parts = files
             .iter()
-            .map(|file| ValueReader::open(file, layout))
+            .map(|file| ValueReader::open(file, layout.tensors()))
             .collect::<anyhow::Result<Vec<_>>>()?;
         for (tensor, spec) in layout.tensors().iter().enumerate() {
             let mut first = 0;

@@ -20,10 +20,10 @@ use anyhow::Context as _;
 use codingspot_core::Device;
 use codingspot_core::config::LlamaConfig;
 use codingspot_core::kernels::sums::Reduction;
-use codingspot_core::layout::ParameterLayout;
+use codingspot_core::layout::{Module, ParameterLayout, TensorSpec};
 use codingspot_core::score::{
-    Collect, Estimator, HostSums, InputSquares, MemoryPlan, Needs, Scorer, SumKey, Sums, Weights, band_elements,
-    bands,
+    Collect, Estimator, HostSums, InputSquares, MemoryPlan, Needs, Scorer, SumKey, SumPart, Sums, Weights, add_parts,
+    band_elements, bands,
 };
 use files::{ValueReader, ValueWriter, read_vectors, write_vectors};
 use finish::{FinishPaths, Finisher};
@@ -90,14 +90,21 @@ fn total_file(folder: &Path, estimator: Estimator) -> PathBuf {
     folder.join(format!("total-{}.safetensors", estimator.name()))
 }
 
-fn sums_file(folder: &Path, reduction: Reduction) -> PathBuf {
+fn sums_file(folder: &Path, (reduction, part): SumFile) -> PathBuf {
     let name = match reduction {
         Reduction::Signed => "signed",
         Reduction::Absolute => "absolute",
         Reduction::Square => "square",
     };
-    folder.join(format!("sums-{name}.safetensors"))
+    let part = match part {
+        SumPart::Main => "",
+        SumPart::Lookup => "-lookups",
+    };
+    folder.join(format!("sums-{name}{part}.safetensors"))
 }
+
+/// What one file of sums holds.
+type SumFile = (Reduction, SumPart);
 
 const INPUTS: &str = "inputs.safetensors";
 
@@ -258,12 +265,12 @@ impl Context<'_> {
     ) -> anyhow::Result<Option<u64>> {
         let mut sums = Sums::on_device(self.device);
         if let Some(old) = old {
-            for &reduction in self.reductions {
-                let file = ValueReader::open(&sums_file(&old, reduction), self.layout)?;
-                for (tensor, spec) in self.layout.tensors().iter().enumerate() {
+            for (kind, file) in self.sum_readers(&old)? {
+                let (reduction, part) = kind;
+                for (tensor, spec) in self.sum_tensors(kind).iter().enumerate() {
                     for band in 0..bands(spec).len() {
                         let values = file.read(tensor, band_elements(spec, band))?;
-                        sums.restore(self.layout, SumKey { reduction, tensor, band }, values);
+                        sums.restore(self.layout, SumKey { reduction, tensor, band, part }, values);
                     }
                 }
             }
@@ -289,7 +296,7 @@ impl Context<'_> {
                 let mut writers = self.sum_writers(&folder)?;
                 pollster::block_on(sums.read_device(|key, values| -> anyhow::Result<()> {
                     let first = band_elements(&self.layout.tensors()[key.tensor], key.band).start;
-                    let writer = writers.get_mut(&key.reduction).context("a writer for every sum")?;
+                    let writer = writers.get_mut(&(key.reduction, key.part)).context("a writer for every sum")?;
                     writer.write(key.tensor, first, &values)
                 }))?;
                 for (_, writer) in writers {
@@ -305,7 +312,7 @@ impl Context<'_> {
         let generation = state.new_generation();
         let inputs = pollster::block_on(scorer.take_inputs())?;
         let mut finishers = self.finishers(state, generation, &language.name, language.batches() as u64)?;
-        pollster::block_on(sums.read_device(|key, values| -> anyhow::Result<()> {
+        pollster::block_on(sums.read_whole(|key, values| -> anyhow::Result<()> {
             let first = band_elements(&self.layout.tensors()[key.tensor], key.band).start;
             finish_sums(&mut finishers, self.stored, key, first, values)
         }))?;
@@ -335,12 +342,7 @@ impl Context<'_> {
             let batches: Vec<&[&[u32]]> = rows.iter().map(Vec::as_slice).collect();
             let generation = state.new_generation();
             let folder = state.folder(generation);
-            let mut readers = BTreeMap::new();
-            if let Some(old) = &old {
-                for &reduction in self.reductions {
-                    readers.insert(reduction, ValueReader::open(&sums_file(old, reduction), self.layout)?);
-                }
-            }
+            let readers = old.as_deref().map_or(Ok(BTreeMap::new()), |old| self.sum_readers(old))?;
             let finishers = if last {
                 Some(self.finishers(state, generation, &language.name, language.batches() as u64)?)
             } else {
@@ -362,9 +364,9 @@ impl Context<'_> {
             if let Some(finishers) = finishers {
                 let inputs = pollster::block_on(scorer.take_inputs())?;
                 self.finish_language(finishers, &inputs, &language.name)?;
-                drop(new);
-                for &reduction in self.reductions {
-                    let scratch = sums_file(&folder, reduction);
+                for (kind, writer) in new {
+                    drop(writer);
+                    let scratch = sums_file(&folder, kind);
                     fs::remove_file(&scratch).with_context(|| format!("{} can't be removed", scratch.display()))?;
                 }
                 return Ok(Some(generation));
@@ -378,11 +380,33 @@ impl Context<'_> {
         }
     }
 
-    fn sum_writers(&self, folder: &Path) -> anyhow::Result<BTreeMap<Reduction, ValueWriter>> {
-        self.reductions
-            .iter()
-            .map(|&reduction| Ok((reduction, ValueWriter::create(&sums_file(folder, reduction), self.layout)?)))
-            .collect()
+    /// The files that sums are in.
+    fn sum_files(&self) -> Vec<SumFile> {
+        let mut files: Vec<SumFile> = self.reductions.iter().map(|&reduction| (reduction, SumPart::Main)).collect();
+        let tied = self.layout.tensors().last().is_some_and(|last| last.module == Module::Norm);
+        if tied && self.reductions == [Reduction::Signed] {
+            files.push((Reduction::Signed, SumPart::Lookup));
+        }
+        files
+    }
+
+    /// The tensors that such a file has.
+    fn sum_tensors(&self, (_, part): SumFile) -> &[TensorSpec] {
+        match part {
+            SumPart::Main => self.layout.tensors(),
+            // The embedding alone.
+            SumPart::Lookup => &self.layout.tensors()[..1],
+        }
+    }
+
+    fn sum_writers(&self, folder: &Path) -> anyhow::Result<BTreeMap<SumFile, ValueWriter>> {
+        let create = |kind| ValueWriter::create(&sums_file(folder, kind), self.sum_tensors(kind));
+        self.sum_files().into_iter().map(|kind| Ok((kind, create(kind)?))).collect()
+    }
+
+    fn sum_readers(&self, folder: &Path) -> anyhow::Result<BTreeMap<SumFile, ValueReader>> {
+        let open = |kind| ValueReader::open(&sums_file(folder, kind), self.sum_tensors(kind));
+        self.sum_files().into_iter().map(|kind| Ok((kind, open(kind)?))).collect()
     }
 
     /// Squares of inputs, by index of their tensor.
@@ -536,8 +560,8 @@ fn finish_sums(
 struct HostFiles<'a> {
     layout: &'a ParameterLayout,
     stored: &'a StoredWeights,
-    old: BTreeMap<Reduction, ValueReader>,
-    new: BTreeMap<Reduction, ValueWriter>,
+    old: BTreeMap<SumFile, ValueReader>,
+    new: BTreeMap<SumFile, ValueWriter>,
     /// What this pass has written and is not done with.
     written: HashSet<SumKey>,
     /// In the last pass of a language: where its sums go at once.
@@ -548,11 +572,11 @@ impl HostSums for HostFiles<'_> {
     fn load(&mut self, key: SumKey) -> Result<Option<Vec<f32>>, Box<dyn Error + Send + Sync>> {
         let range = band_elements(&self.layout.tensors()[key.tensor], key.band);
         if self.written.contains(&key)
-            && let Some(new) = self.new.get_mut(&key.reduction)
+            && let Some(new) = self.new.get_mut(&(key.reduction, key.part))
         {
             return Ok(Some(new.read(key.tensor, range)?));
         }
-        Ok(match self.old.get(&key.reduction) {
+        Ok(match self.old.get(&(key.reduction, key.part)) {
             Some(old) => Some(old.read(key.tensor, range)?),
             None => None,
         })
@@ -563,9 +587,19 @@ impl HostSums for HostFiles<'_> {
         if last && let Some(finishers) = &mut self.finishers {
             return Ok(finish_sums(finishers, self.stored, key, first, sums)?);
         }
-        let new = self.new.get_mut(&key.reduction).ok_or("there is no file for these sums")?;
+        let new = self.new.get_mut(&(key.reduction, key.part)).ok_or("there is no file for these sums")?;
         new.write(key.tensor, first, &sums)?;
         self.written.insert(key);
         Ok(())
+    }
+    fn complete(&mut self, key: SumKey) -> Result<(), Box<dyn Error + Send + Sync>> {
+        if self.finishers.is_none() {
+            return Ok(());
+        }
+        let mut sums = self.load(key)?.ok_or("these sums were never stored")?;
+        if let Some(lookups) = self.load(key.lookup())? {
+            add_parts(&mut sums, &lookups);
+        }
+        self.store(key, sums, true)
     }
 }
