@@ -1,5 +1,6 @@
 //! A model's directory: config.json, tokenizer.json and safetensors files, mapped into memory.
 
+use crate::hub;
 use crate::output;
 use crate::progress::Progress;
 use anyhow::Context as _;
@@ -16,11 +17,11 @@ use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 
 /// Longest config.json or index that is read, bytes.
-const MAX_JSON_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_JSON_BYTES: u64 = 64 << 20;
 /// Longest tokenizer.json that is read, bytes (Llama 3's has 9 MB).
-const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
+pub(crate) const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
 /// Name of the index of a sharded checkpoint.
-const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// A file mapped into memory.
 #[derive(Debug)]
@@ -91,13 +92,10 @@ pub(crate) struct ModelDirectory {
 }
 
 impl ModelDirectory {
-    /// Opens `path` and checks config, index, headers and shapes.
-    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
-        anyhow::ensure!(
-            path.is_dir(),
-            "{} is not a directory; expected one with config.json and *.safetensors, as on the Hugging Face hub",
-            path.display()
-        );
+    /// Opens a directory, or a model of the hub that is cached or fetched, and checks config, index,
+    /// headers and shapes.
+    pub(crate) fn open(model: &Path) -> anyhow::Result<Self> {
+        let path = &if model.is_dir() { model.to_owned() } else { hub::resolve(model)? };
         let config_path = path.join("config.json");
         let config_json = read_text(&config_path, MAX_JSON_BYTES)?;
         let config = LlamaConfig::from_json(&config_json)
