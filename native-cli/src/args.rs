@@ -175,7 +175,7 @@ pub(crate) struct FetchArgs {
     /// Branch, tag or commit [default: main]
     #[arg(long)]
     pub(crate) revision: Option<String>,
-    /// Cache to fetch into [default: HF_HUB_CACHE, else HF_HOME/hub]
+    /// Cache to fetch into [default: `HF_HUB_CACHE`, else `HF_HOME`/hub]
     #[arg(long)]
     pub(crate) cache_dir: Option<PathBuf>,
     /// Print one JSON document instead of the snapshot's path

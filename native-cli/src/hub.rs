@@ -313,7 +313,7 @@ impl Hub {
 
         let snapshot = self.snapshot(id, &commit);
         for file in &files {
-            blobs.link(&snapshot, file)?;
+            blob::link(&snapshot, file)?;
         }
         if !is_commit(&id.revision) {
             atomic::write_file(&self.reference(id), commit.as_bytes())?;

@@ -85,6 +85,8 @@ pub(crate) fn read_text(path: &Path, limit: u64) -> anyhow::Result<String> {
 #[derive(Debug)]
 pub(crate) struct ModelDirectory {
     pub(crate) path: PathBuf,
+    /// Its directory's name, or its name on the hub.
+    pub(crate) name: String,
     pub(crate) config_json: String,
     pub(crate) config: LlamaConfig,
     pub(crate) source: SafetensorsSource<MappedFile>,
@@ -95,7 +97,12 @@ impl ModelDirectory {
     /// Opens a directory, or a model of the hub that is cached or fetched, and checks config, index,
     /// headers and shapes.
     pub(crate) fn open(model: &Path) -> anyhow::Result<Self> {
-        let path = &if model.is_dir() { model.to_owned() } else { hub::resolve(model)? };
+        let (path, name) = if model.is_dir() {
+            (model.to_owned(), model.file_name().unwrap_or(model.as_os_str()))
+        } else {
+            (hub::resolve(model)?, model.as_os_str())
+        };
+        let name = name.to_string_lossy().into_owned();
         let config_path = path.join("config.json");
         let config_json = read_text(&config_path, MAX_JSON_BYTES)?;
         let config = LlamaConfig::from_json(&config_json)
@@ -117,7 +124,7 @@ impl ModelDirectory {
         if let Some(index) = &index {
             source.check_index(&index_path.display().to_string(), index)?;
         }
-        Ok(Self { path: path.to_owned(), config_json, config, source, shards })
+        Ok(Self { path, name, config_json, config, source, shards })
     }
 
     /// The order of its tensors.

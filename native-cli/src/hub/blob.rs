@@ -78,7 +78,7 @@ fn lower_hex(text: &str, digits: usize) -> Option<String> {
 }
 
 fn hex_of(digest: &digest::Digest) -> String {
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 /// A file as the hub describes it.
@@ -118,8 +118,8 @@ impl<'a> Blobs<'a> {
         Self { client, id, cache: cache.repo(repo.clone()), repo, locks }
     }
 
-    /// Where an unfinished download of `file` waits. Not the name that huggingface_hub uses: that
-    /// one may be written out of order.
+    /// Where an unfinished download of `file` waits. Not the name that `huggingface_hub` uses:
+    /// that one may be written out of order.
     fn part_path(&self, file: &RemoteFile) -> PathBuf {
         self.cache.blob_path(&format!("{}.codingspot-part", file.hash.hex()))
     }
@@ -189,7 +189,7 @@ impl<'a> Blobs<'a> {
     }
 
     /// Waits until no other program downloads `file`. Place and kind of the lock are
-    /// huggingface_hub's; the system ends it with the process.
+    /// `huggingface_hub`'s; the system ends it with the process.
     fn lock(&self, file: &RemoteFile) -> anyhow::Result<File> {
         create_folder(&self.locks)?;
         let path = self.locks.join(format!("{}.lock", file.hash.hex()));
@@ -212,19 +212,19 @@ impl<'a> Blobs<'a> {
 
     /// Downloads `file` to `part`, from where an earlier download ended, and checks it.
     fn download(&self, file: &RemoteFile, part: &Path, progress: &mut dyn FnMut(u64)) -> anyhow::Result<()> {
-        let on_disk = || disk_sentence(part);
+        let on_disk = |error| disk_failure(part, error);
         let mut out = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(part)
-            .with_context(on_disk)?;
+            .map_err(on_disk)?;
         let mut state = Partial { have: 0, hash: file.hash.begin(file.bytes) };
-        if out.metadata().with_context(on_disk)?.len() <= file.bytes {
+        if out.metadata().map_err(on_disk)?.len() <= file.bytes {
             let mut buffer = vec![0; BUFFER_BYTES];
             loop {
-                let count = out.read(&mut buffer).with_context(on_disk)?;
+                let count = out.read(&mut buffer).map_err(on_disk)?;
                 if count == 0 {
                     break;
                 }
@@ -239,7 +239,7 @@ impl<'a> Blobs<'a> {
                 ));
             }
         } else {
-            state.restart(&mut out, file).with_context(on_disk)?;
+            state.restart(&mut out, file).map_err(on_disk)?;
         }
 
         let url = format!(
@@ -261,8 +261,8 @@ impl<'a> Blobs<'a> {
                 }
                 // The server knows of no such place: begin again, as a failed attempt.
                 Ok(answer) if answer.status() == StatusCode::RANGE_NOT_SATISFIABLE && before > 0 => {
-                    state.restart(&mut out, file).with_context(on_disk)?;
-                    Failure::Network(ureq::Error::ConnectionFailed)
+                    state.restart(&mut out, file).map_err(on_disk)?;
+                    Failure::Cut("the server has no such part of the file")
                 }
                 Ok(answer) => Failure::Status(answer),
                 Err(error) => Failure::Network(error),
@@ -272,6 +272,13 @@ impl<'a> Blobs<'a> {
             }
             let wait = failure.is_transient().then(|| attempts.next_wait(failure.asked_wait())).flatten();
             let Some(wait) = wait else {
+                if state.have > 0 {
+                    output::note(&format!(
+                        "{} of {} are kept; the same command goes on from there",
+                        bytes(state.have),
+                        file.name
+                    ));
+                }
                 return Err(self.client.explain(&failure, &file.name, self.id));
             };
             output::note(&format!(
@@ -294,7 +301,7 @@ impl<'a> Blobs<'a> {
                 file.hash
             );
         }
-        out.sync_all().with_context(on_disk)
+        out.sync_all().map_err(on_disk)
     }
 
     /// Writes an answer's content behind what is there. `None` once the file is complete, else why
@@ -308,29 +315,26 @@ impl<'a> Blobs<'a> {
         progress: &mut dyn FnMut(u64),
     ) -> anyhow::Result<Option<Failure>> {
         let part = self.part_path(file);
-        let on_disk = || disk_sentence(&part);
-        let whole = match answer.status() {
-            StatusCode::PARTIAL_CONTENT => {
-                let range = answer.header(header::CONTENT_RANGE).and_then(content_range);
-                let (start, whole) = range.with_context(|| {
-                    format!("{} sends a part of {} without its place", self.client.endpoint(), file.name)
-                })?;
-                anyhow::ensure!(
-                    start == state.have,
-                    "{} sends {} from byte {start}; expected byte {}",
-                    self.client.endpoint(),
-                    file.name,
-                    state.have
-                );
-                whole
+        let on_disk = |error| disk_failure(&part, error);
+        let whole = if answer.status() == StatusCode::PARTIAL_CONTENT {
+            let range = answer.header(header::CONTENT_RANGE).and_then(content_range);
+            let (start, whole) = range.with_context(|| {
+                format!("{} sends a part of {} without its place", self.client.endpoint(), file.name)
+            })?;
+            anyhow::ensure!(
+                start == state.have,
+                "{} sends {} from byte {start}; expected byte {}",
+                self.client.endpoint(),
+                file.name,
+                state.have
+            );
+            whole
+        } else {
+            // Ranges are optional: this is the whole file.
+            if state.have > 0 {
+                state.restart(out, file).map_err(on_disk)?;
             }
-            _ => {
-                // Ranges are optional: this is the whole file.
-                if state.have > 0 {
-                    state.restart(out, file).with_context(on_disk)?;
-                }
-                answer.header(header::CONTENT_LENGTH).and_then(|length| length.trim().parse().ok())
-            }
+            answer.header(header::CONTENT_LENGTH).and_then(|length| length.trim().parse().ok())
         };
         let wrong_size = |found: u64| {
             anyhow::anyhow!(
@@ -345,13 +349,13 @@ impl<'a> Blobs<'a> {
             remove_bad(&part)?;
             return Err(wrong_size(found));
         }
-        out.seek(SeekFrom::Start(state.have)).with_context(on_disk)?;
+        out.seek(SeekFrom::Start(state.have)).map_err(on_disk)?;
         let mut body = answer.response.into_body().into_reader();
         let mut buffer = vec![0; BUFFER_BYTES];
         loop {
             let count = match body.read(&mut buffer) {
                 Ok(0) if state.have == file.bytes => return Ok(None),
-                Ok(0) => return Ok(Some(Failure::Network(ureq::Error::ConnectionFailed))),
+                Ok(0) => return Ok(Some(Failure::Cut("the connection ended early"))),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Ok(Some(Failure::Network(ureq::Error::Io(error)))),
@@ -361,32 +365,32 @@ impl<'a> Blobs<'a> {
                 remove_bad(&part)?;
                 return Err(wrong_size(end));
             }
-            out.write_all(&buffer[..count]).with_context(on_disk)?;
+            out.write_all(&buffer[..count]).map_err(on_disk)?;
             state.take(&buffer[..count]);
             progress(state.have);
         }
     }
+}
 
-    /// Makes `file` appear in `snapshot` as a relative link, as huggingface_hub does.
-    pub(super) fn link(&self, snapshot: &Path, file: &FetchedFile) -> anyhow::Result<()> {
-        create_folder(snapshot)?;
-        let pointer = snapshot.join(&file.name);
-        let target = Path::new("../../blobs").join(file.hash.hex());
-        if fs::read_link(&pointer).is_ok_and(|present| present == target) {
-            return Ok(());
-        }
-        let link = || -> io::Result<()> {
-            let temporary = tempfile::Builder::new().prefix(".codingspot-").tempdir_in(snapshot)?;
-            let fresh = temporary.path().join("link");
-            #[cfg(unix)]
-            std::os::unix::fs::symlink(&target, &fresh)?;
-            // Links need a privilege on Windows; a second name does not.
-            #[cfg(not(unix))]
-            fs::hard_link(self.cache.blob_path(file.hash.hex()), &fresh)?;
-            fs::rename(&fresh, &pointer)
-        };
-        link().with_context(|| format!("{} can't be written", pointer.display()))
+/// Makes `file` appear in `snapshot` as a relative link, as `huggingface_hub` does.
+pub(super) fn link(snapshot: &Path, file: &FetchedFile) -> anyhow::Result<()> {
+    create_folder(snapshot)?;
+    let pointer = snapshot.join(&file.name);
+    let target = Path::new("../../blobs").join(file.hash.hex());
+    if fs::read_link(&pointer).is_ok_and(|present| present == target) {
+        return Ok(());
     }
+    let link = || -> io::Result<()> {
+        let temporary = tempfile::Builder::new().prefix(".codingspot-").tempdir_in(snapshot)?;
+        let fresh = temporary.path().join("link");
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(&target, &fresh)?;
+        // Links need a privilege on Windows; a second name does not.
+        #[cfg(not(unix))]
+        fs::hard_link(snapshot.join(&target), &fresh)?;
+        fs::rename(&fresh, &pointer)
+    };
+    link().with_context(|| format!("{} can't be written", pointer.display()))
 }
 
 /// How much of a file is there, and its hash so far.
@@ -446,12 +450,18 @@ fn remove_bad(part: &Path) -> anyhow::Result<()> {
     fs::remove_file(part).with_context(|| format!("{} is bad and can't be removed", part.display()))
 }
 
-fn disk_sentence(path: &Path) -> String {
-    format!(
-        "{} can't be written; if the disk is full, make room or choose another cache with --cache-dir or \
-         HF_HUB_CACHE, and run the command again to go on",
-        path.display()
-    )
+/// `error` at an unfinished download as a sentence; what came before it is kept.
+fn disk_failure(part: &Path, error: io::Error) -> anyhow::Error {
+    let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    anyhow::Error::new(error).context(if full {
+        format!(
+            "{} can't be written, as the disk is full; make room and run the command again to go on, or choose \
+             another cache with --cache-dir or HF_HUB_CACHE",
+            part.display()
+        )
+    } else {
+        format!("{} can't be written; choose another cache with --cache-dir or HF_HUB_CACHE", part.display())
+    })
 }
 
 /// Bytes that this user may still write to the disk of `folder`, where the system says.

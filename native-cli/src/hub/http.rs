@@ -13,11 +13,11 @@ const MAX_ATTEMPTS: u32 = 5;
 /// Wait before the second attempt; it doubles from then on.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// Longest wait that a server may ask for.
-const MAX_WAIT: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_mins(1);
 const MAX_REDIRECTS: usize = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// A server that is silent for so long has gone; a slow one is not cut off.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
+const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// What opens gated models; never printed.
 pub(super) struct Token {
@@ -192,9 +192,9 @@ impl Client {
     pub(super) fn explain(&self, failure: &Failure, what: &str, id: &ModelId) -> anyhow::Error {
         let endpoint = &self.endpoint;
         let answer = match failure {
-            Failure::Network(error) => {
+            Failure::Network(_) | Failure::Cut(_) => {
                 return anyhow::anyhow!(
-                    "{endpoint} can't be reached for {what} of {id} ({error}); check the network, HF_ENDPOINT and \
+                    "{endpoint} can't be reached for {what} of {id} ({failure}); check the network, HF_ENDPOINT and \
                      HTTPS_PROXY, or use a model that the cache has with HF_HUB_OFFLINE=1"
                 );
             }
@@ -224,9 +224,7 @@ impl Client {
                 "{endpoint} has no {what} of {repo} at revision {revision} ({status}); check the name, or set \
                  HF_TOKEN if the model is private"
             ),
-            _ => anyhow::anyhow!(
-                "{endpoint} answers {status} for {what} of {id}; try again later, and resume where it ended"
-            ),
+            _ => anyhow::anyhow!("{endpoint} answers {status} for {what} of {id}; try again later"),
         }
     }
 }
@@ -236,6 +234,8 @@ impl Client {
 pub(super) enum Failure {
     /// No answer, or one that was cut.
     Network(ureq::Error),
+    /// An answer whose content is not what was asked for, or not all of it.
+    Cut(&'static str),
     /// An answer that is not the content.
     Status(Answer),
 }
@@ -254,6 +254,7 @@ impl Failure {
                         | ureq::Error::BodyStalled
                 )
             }
+            Self::Cut(_) => true,
             // A signed address of another host may have run out; the hub signs a new one.
             Self::Status(answer) => {
                 matches!(answer.status().as_u16(), 408 | 429 | 500 | 502..=504)
@@ -265,7 +266,7 @@ impl Failure {
     /// How long the server asks to wait.
     pub(super) fn asked_wait(&self) -> Option<Duration> {
         match self {
-            Self::Network(_) => None,
+            Self::Network(_) | Self::Cut(_) => None,
             Self::Status(answer) => {
                 answer.header(header::RETRY_AFTER)?.trim().parse().ok().map(Duration::from_secs)
             }
@@ -277,6 +278,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Network(error) => error.fmt(f),
+            Self::Cut(reason) => f.write_str(reason),
             Self::Status(answer) => write!(f, "answer {}", answer.status()),
         }
     }
