@@ -24,6 +24,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Bundled model and corpus: score, select, ablate, measure, report; a few minutes on a laptop
     Demo(DemoArgs),
+    /// Bring a Llama from the Hugging Face hub into its cache, resumed and checked
+    Fetch(FetchArgs),
     /// Architecture, parameters by tensor, and memory that scoring needs
     Inspect(InspectArgs),
     /// Complete a prompt, with or without a spot ablated
@@ -205,8 +207,24 @@ pub(crate) struct DemoArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct FetchArgs {
+    /// NAME or ORG/NAME on the hub; @REVISION may follow
+    #[arg(value_name = "REPO_ID")]
+    pub(crate) repo: String,
+    /// Branch, tag or commit [default: main]
+    #[arg(long)]
+    pub(crate) revision: Option<String>,
+    /// Cache to fetch into [default: `HF_HUB_CACHE`, else `HF_HOME`/hub]
+    #[arg(long)]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// Print one JSON document instead of the snapshot's path
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// Directory with config.json and safetensors files
+    /// Directory with config.json and safetensors files, or ORG/NAME[@REVISION] on the hub
     pub(crate) model: PathBuf,
     /// Sequences in a batch, for the plan of scoring
     #[arg(long, default_value_t = 4, value_parser = positive)]
@@ -231,7 +249,7 @@ pub(crate) struct SpotArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct GenerateArgs {
-    /// Directory with config.json, safetensors files and tokenizer.json
+    /// Directory with config.json, safetensors files and tokenizer.json, or ORG/NAME[@REVISION] on the hub
     pub(crate) model: PathBuf,
     /// Text to complete; BOS is put before it
     #[arg(short, long, conflicts_with = "prompt_ids", required_unless_present = "prompt_ids")]
@@ -268,7 +286,7 @@ pub(crate) struct GenerateArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ScoreArgs {
-    /// Directory with config.json and safetensors files
+    /// Directory with config.json and safetensors files, or ORG/NAME[@REVISION] on the hub
     pub(crate) model: PathBuf,
     /// Directory with LANG.jsonl or LANG.jsonl.gz (magnitude and random need none)
     #[arg(long)]
@@ -342,7 +360,7 @@ pub(crate) struct SelectArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct AblateArgs {
-    /// Directory with config.json and safetensors files
+    /// Directory with config.json and safetensors files, or ORG/NAME[@REVISION] on the hub
     pub(crate) model: PathBuf,
     /// Spot file
     #[arg(long)]
@@ -363,7 +381,7 @@ pub(crate) struct AblateArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
-    /// Directory with config.json and safetensors files
+    /// Directory with config.json and safetensors files, or ORG/NAME[@REVISION] on the hub
     pub(crate) model: PathBuf,
     /// What to measure
     #[arg(long, value_enum, value_delimiter = ',', default_value = "nll")]

@@ -7,6 +7,7 @@ mod bundled;
 mod commands;
 mod corpus;
 mod device;
+mod hub;
 mod measure;
 mod memory;
 mod model;

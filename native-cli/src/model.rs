@@ -1,5 +1,6 @@
 //! A model's directory: config.json, tokenizer.json and safetensors files, mapped into memory.
 
+use crate::hub;
 use crate::output;
 use crate::progress::Progress;
 use anyhow::Context as _;
@@ -18,11 +19,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Longest config.json or index that is read, bytes.
-const MAX_JSON_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_JSON_BYTES: u64 = 64 << 20;
 /// Longest tokenizer.json that is read, bytes (Llama 3's has 9 MB).
-const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
+pub(crate) const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
 /// Name of the index of a sharded checkpoint.
-const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// A file mapped into memory.
 #[derive(Debug)]
@@ -86,6 +87,8 @@ pub(crate) fn read_text(path: &Path, limit: u64) -> anyhow::Result<String> {
 #[derive(Debug)]
 pub(crate) struct ModelDirectory {
     pub(crate) path: PathBuf,
+    /// Its directory's name, or its name on the hub.
+    pub(crate) name: String,
     pub(crate) config_json: String,
     pub(crate) config: LlamaConfig,
     pub(crate) source: Arc<SafetensorsSource<MappedFile>>,
@@ -93,13 +96,15 @@ pub(crate) struct ModelDirectory {
 }
 
 impl ModelDirectory {
-    /// Opens `path` and checks config, index, headers and shapes.
-    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
-        anyhow::ensure!(
-            path.is_dir(),
-            "{} is not a directory; expected one with config.json and *.safetensors, as on the Hugging Face hub",
-            path.display()
-        );
+    /// Opens a directory, or a model of the hub that is cached or fetched, and checks config, index,
+    /// headers and shapes.
+    pub(crate) fn open(model: &Path) -> anyhow::Result<Self> {
+        let (path, name) = if model.is_dir() {
+            (model.to_owned(), model.file_name().unwrap_or(model.as_os_str()))
+        } else {
+            (hub::resolve(model)?, model.as_os_str())
+        };
+        let name = name.to_string_lossy().into_owned();
         let config_path = path.join("config.json");
         let config_json = read_text(&config_path, MAX_JSON_BYTES)?;
         let config = LlamaConfig::from_json(&config_json)
@@ -121,7 +126,7 @@ impl ModelDirectory {
         if let Some(index) = &index {
             source.check_index(&index_path.display().to_string(), index)?;
         }
-        Ok(Self { path: path.to_owned(), config_json, config, source: Arc::new(source), shards })
+        Ok(Self { path, name, config_json, config, source: Arc::new(source), shards })
     }
 
     /// The order of its tensors.

@@ -74,7 +74,7 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
     let file = EvalFile {
         results,
         config: json!({
-            "model": model.path.file_name().map(|name| name.to_string_lossy()),
+            "model": model.name,
             "fingerprint": loaded.fingerprint,
             "tasks": ["nll"],
             "languages": languages,

@@ -3,6 +3,7 @@
 mod ablate;
 mod demo;
 mod eval;
+mod fetch;
 mod generate;
 mod inspect;
 mod merge;
@@ -16,6 +17,7 @@ use crate::args::{Cli, Command};
 pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Demo(args) => demo::run(&args),
+        Command::Fetch(args) => fetch::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Generate(args) => generate::run(args),
         Command::Score(args) => score::run(&args),

@@ -78,9 +78,8 @@ pub(crate) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
         let streamed = StreamedWeights::new(&model.config, &device.device, DType::F32, reader)?;
         (Weights::Streamed(streamed), fingerprint)
     };
-    let name = model.path.file_name().unwrap_or(model.path.as_os_str());
     let record = ModelRecord {
-        name: name.to_string_lossy().into_owned(),
+        name: model.name.clone(),
         fingerprint,
         parameters: model.layout().num_parameters(),
         config: serde_json::from_str(&model.config_json).context("config.json was parsed before")?,
