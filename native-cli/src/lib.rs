@@ -17,6 +17,8 @@ mod run;
 mod scoring;
 mod selection;
 mod spot;
+mod sweep;
+mod synth;
 mod table;
 
 use clap::Parser as _;

@@ -16,11 +16,11 @@ use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 
 /// Longest config.json or index that is read, bytes.
-const MAX_JSON_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_JSON_BYTES: u64 = 64 << 20;
 /// Longest tokenizer.json that is read, bytes (Llama 3's has 9 MB).
 const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
 /// Name of the index of a sharded checkpoint.
-const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// A file mapped into memory.
 #[derive(Debug)]

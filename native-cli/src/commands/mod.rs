@@ -1,6 +1,7 @@
 //! One file a command.
 
 mod ablate;
+mod bench;
 mod demo;
 mod eval;
 mod generate;
@@ -8,6 +9,7 @@ mod inspect;
 mod score;
 mod select;
 mod serve;
+mod synth;
 
 use crate::args::{Cli, Command};
 
@@ -22,5 +24,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Ablate(args) => ablate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Synth(args) => synth::run(&args),
+        Command::Bench(args) => bench::run(&args),
     }
 }
