@@ -10,7 +10,7 @@ use codingspot_core::config::LlamaConfig;
 use codingspot_core::layout::ParameterLayout;
 use codingspot_core::synth::{CHUNK, RandomWeights};
 use serde_json::json;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 
@@ -193,8 +193,7 @@ fn shards(layout: &ParameterLayout, dtype: CheckpointDtype, most: u64) -> anyhow
         tensors.sort_by_key(|&tensor| &layout.tensors()[tensor].name);
         let specs = tensors.iter().map(|&tensor| &layout.tensors()[tensor]);
         let described = specs.map(|spec| (spec.name.clone(), dtype.to_safetensors(), spec.shape.clone()));
-        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        let head = safetensors_head(metadata, described.collect())?;
+        let head = safetensors_head(&[("format", "pt")], described.collect())?;
         let mut len_bytes = head.len() as u64;
         let places = tensors.into_iter().map(|tensor| {
             let start = len_bytes;

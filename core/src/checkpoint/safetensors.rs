@@ -58,7 +58,7 @@ impl ShardIndex {
 /// # Errors
 /// [`SafeTensorError`] when a tensor's size overflows.
 pub fn safetensors_head(
-    metadata: HashMap<String, String>,
+    metadata: &[(&str, &str)],
     tensors: Vec<(String, Dtype, Vec<usize>)>,
 ) -> Result<Vec<u8>, SafeTensorError> {
     let mut end = 0_usize;
@@ -73,6 +73,8 @@ pub fn safetensors_head(
             .ok_or(SafeTensorError::ValidationOverflow)?;
         infos.push((name, TensorInfo { dtype, shape, data_offsets: (start, end) }));
     }
+    let metadata: HashMap<String, String> =
+        metadata.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
     let header = serde_json::to_vec(&Metadata::new(Some(metadata), infos)?)?;
     let length = header.len().next_multiple_of(8);
     let mut head = (length as u64).to_le_bytes().to_vec();

@@ -9,7 +9,6 @@ use crate::layout::ParameterLayout;
 use crate::score::Estimator;
 use safetensors::tensor::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::io;
 
 /// Version of the format.
@@ -250,8 +249,8 @@ impl Spot {
         // In the order of `safetensors::serialize`.
         let columns = [("score", Dtype::F32), ("offset", Dtype::U32), ("tensor", Dtype::U16)];
         let columns = columns.map(|(name, dtype)| (name.to_owned(), dtype, vec![self.len()])).into();
-        let metadata = HashMap::from([(HEADER_KEY.to_owned(), header)]);
-        out.write_all(&safetensors_head(metadata, columns).map_err(io::Error::other)?)?;
+        let metadata = [(HEADER_KEY, header.as_str())];
+        out.write_all(&safetensors_head(&metadata, columns).map_err(io::Error::other)?)?;
         write_column(out, &self.score, f32::to_le_bytes)?;
         write_column(out, &self.offset, u32::to_le_bytes)?;
         write_column(out, &self.tensor, u16::to_le_bytes)
@@ -380,6 +379,7 @@ mod tests {
     use crate::spot::{Ranked, matched_random};
     use proptest::prelude::*;
     use safetensors::tensor::TensorView;
+    use std::collections::HashMap;
 
     fn header() -> SpotHeader {
         let config = LlamaConfig::from_json(

@@ -11,7 +11,6 @@ use codingspot_core::layout::{Module, TensorSpec};
 use codingspot_core::spot::{Scope, count_of, parameters_of};
 use codingspot_core::synth::{CHUNK, RandomWeights};
 use serde_json::json;
-use std::collections::HashMap;
 use std::hint::black_box;
 use std::path::Path;
 
@@ -78,7 +77,7 @@ fn write_scores(folder: &Path, parameters: u64) -> anyhow::Result<Vec<TensorSpec
     check_free_space(folder, 4 * parameters)?;
     let dtype = CheckpointDtype::F32.to_safetensors();
     let described = tensors.iter().map(|spec| (spec.name.clone(), dtype, spec.shape.clone())).collect();
-    let head = safetensors_head(HashMap::new(), described)?;
+    let head = safetensors_head(&[("format", "pt")], described)?;
     let head_bytes = head.len() as u64;
     let file = NewFile::create(&folder.join("scores.safetensors"), head_bytes + 4 * parameters, &head)?;
 
