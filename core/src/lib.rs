@@ -19,6 +19,7 @@ pub mod layout;
 pub mod llama;
 pub mod score;
 pub mod spot;
+pub mod synth;
 pub mod tokenizer;
 
 pub use burn::tensor::Device;

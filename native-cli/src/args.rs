@@ -2,6 +2,7 @@
 
 use crate::scoring::Shard;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use codingspot_core::checkpoint::CheckpointDtype;
 use codingspot_core::score::Estimator;
 use codingspot_core::spot::Scope;
 use std::path::PathBuf;
@@ -42,6 +43,10 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// Serve the page and its models to a browser on this machine
     Serve(ServeArgs),
+    /// Write random weights of any Llama's shape, for runs that ask what fits and how fast it is
+    Synth(SynthArgs),
+    /// Measure a part of the work; figures as one JSON document
+    Bench(BenchArgs),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -122,6 +127,27 @@ pub(crate) enum DtypeChoice {
     F32,
 }
 
+/// How weights are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StorageChoice {
+    /// Upper half of an IEEE single, as Llama 3 is published
+    Bf16,
+    /// IEEE half, as older models are published
+    F16,
+    /// IEEE single
+    F32,
+}
+
+impl From<StorageChoice> for CheckpointDtype {
+    fn from(choice: StorageChoice) -> Self {
+        match choice {
+            StorageChoice::Bf16 => Self::Bf16,
+            StorageChoice::F16 => Self::F16,
+            StorageChoice::F32 => Self::F32,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReplaceChoice {
     /// Set to zero
@@ -152,7 +178,7 @@ fn percent(text: &str) -> Result<f64, String> {
 fn seq_len(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
         Ok(n) if (2..=1 << 20).contains(&n) => Ok(n),
-        _ => Err(format!("{text:?} is not a sequence length; expected a whole number from 2 to 1048576")),
+        _ => Err(format!("{text:?} is not a number of tokens; expected a whole number from 2 to 1048576")),
     }
 }
 
@@ -172,6 +198,28 @@ fn positive(text: &str) -> Result<usize, String> {
         Ok(n) if n > 0 => Ok(n),
         _ => Err(format!("{text:?} is not a count; expected a whole number above 0")),
     }
+}
+
+/// A size as the hub's tools write it: decimal `5GB`, `500MB`, binary `4GiB`, or plain bytes.
+fn size_bytes(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 9] = [
+        ("KIB", 1 << 10),
+        ("MIB", 1 << 20),
+        ("GIB", 1 << 30),
+        ("TIB", 1 << 40),
+        ("KB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("TB", 1_000_000_000_000),
+        ("B", 1),
+    ];
+    let upper = text.to_ascii_uppercase();
+    let (number, unit) =
+        UNITS.iter().find_map(|(name, unit)| Some((upper.strip_suffix(name)?, *unit))).unwrap_or((&upper, 1));
+    let bytes = number.trim_end().parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    bytes
+        .filter(|&bytes| bytes > 0)
+        .ok_or_else(|| format!("{text:?} is not a size; expected a whole number above 0 with B, KB, MB, GB, TB, KiB, MiB, GiB or TiB"))
 }
 
 #[derive(Debug, Args)]
@@ -435,6 +483,109 @@ pub(crate) struct ServeArgs {
     pub(crate) port: u16,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct SynthArgs {
+    /// A Llama's config.json
+    pub(crate) config: PathBuf,
+    /// Directory to create
+    #[arg(short, long)]
+    pub(crate) out: PathBuf,
+    /// Seed of the weights
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// How weights are stored
+    #[arg(long, value_enum, default_value_t = StorageChoice::Bf16)]
+    pub(crate) dtype: StorageChoice,
+    /// Largest weight file, for instance 5GB or 512MiB (a larger tensor gets a file of its own)
+    #[arg(long, default_value = "5GB", value_parser = size_bytes)]
+    pub(crate) max_shard_size: u64,
+    /// Print the figures as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(crate) bench: BenchCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// A checkpoint onto a device, beside a plain read of its files
+    Load(BenchLoadArgs),
+    /// The highest scores of a run or of a random file, beside a plain read of it
+    Select(BenchSelectArgs),
+    /// Reading a prompt, and generating after it
+    Decode(BenchDecodeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchModelArgs {
+    /// Directory with config.json and safetensors files
+    #[arg(long, conflicts_with = "config", required_unless_present = "config")]
+    pub(crate) model: Option<PathBuf>,
+    /// config.json of a model to make up in a temporary directory, of random weights
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
+    /// How made-up weights are stored
+    #[arg(long, value_enum, default_value_t = StorageChoice::Bf16, conflicts_with = "model")]
+    pub(crate) dtype: StorageChoice,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchLoadArgs {
+    #[command(flatten)]
+    pub(crate) source: BenchModelArgs,
+    /// How often
+    #[arg(long, default_value_t = 3, value_parser = positive)]
+    pub(crate) repeats: usize,
+    /// Drop the files from the page cache before each read (Linux)
+    #[arg(long)]
+    pub(crate) cold: bool,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchSelectArgs {
+    /// Directory that `score` made [default: a random file in a temporary directory]
+    #[arg(long)]
+    pub(crate) run: Option<PathBuf>,
+    /// Scores of the random file
+    #[arg(long, default_value_t = 100_000_000, value_parser = clap::value_parser!(u64).range(1..1 << 44), conflicts_with = "run")]
+    pub(crate) parameters: u64,
+    /// Share to select, percent
+    #[arg(long, default_value_t = 0.25, value_parser = percent)]
+    pub(crate) k: f64,
+    /// Which parameters compete
+    #[arg(long, value_enum, default_value_t = ScopeChoice::All)]
+    pub(crate) scope: ScopeChoice,
+    /// How often
+    #[arg(long, default_value_t = 3, value_parser = positive)]
+    pub(crate) repeats: usize,
+    /// Drop the file from the page cache before each read (Linux)
+    #[arg(long)]
+    pub(crate) cold: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchDecodeArgs {
+    #[command(flatten)]
+    pub(crate) source: BenchModelArgs,
+    /// Tokens of the prompt
+    #[arg(long, default_value_t = 128, value_parser = positive)]
+    pub(crate) prompt_tokens: usize,
+    /// Tokens to generate
+    #[arg(long, default_value_t = 64, value_parser = seq_len)]
+    pub(crate) tokens: usize,
+    /// How often, after one round that is not counted
+    #[arg(long, default_value_t = 3, value_parser = positive)]
+    pub(crate) repeats: usize,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -451,6 +602,13 @@ mod tests {
             assert!(percent(bad).is_err(), "{bad}");
         }
         assert!(percent("0.0025").is_ok());
+        for (text, bytes) in [("7", 7), ("2kB", 2000), ("5GB", 5_000_000_000), ("1 GiB", 1 << 30), ("3b", 3)]
+        {
+            assert_eq!(size_bytes(text), Ok(bytes));
+        }
+        for bad in ["0", "-1GB", "GB", "", "5XB", "99999999999TB", "1.5GB"] {
+            assert!(size_bytes(bad).is_err(), "{bad}");
+        }
         assert!(seq_len("1").is_err() && seq_len("99999999").is_err() && seq_len("2").is_ok());
     }
 }

@@ -19,6 +19,8 @@ mod run;
 mod scoring;
 mod selection;
 mod spot;
+mod sweep;
+mod synth;
 mod table;
 
 use clap::Parser as _;

@@ -2,7 +2,7 @@
 
 use crate::model::read_text;
 use crate::scoring::Shard;
-use crate::selection::{self, ScoreFile};
+use crate::selection::{self, ScoreFile, safetensors_in};
 use anyhow::Context as _;
 use codingspot_core::checkpoint::Fingerprint;
 use codingspot_core::config::LlamaConfig;
@@ -179,7 +179,7 @@ impl Run {
         let all: Vec<String> = self.manifest.languages.iter().map(|language| language.name.clone()).collect();
         let tensors = self.layout.tensors();
         let (files, languages) = match languages {
-            None => (vec![ScoreFile::open_directory(&self.path.join("total"), tensors)?], all),
+            None => (vec![ScoreFile::open(&safetensors_in(&self.path.join("total"))?, tensors)?], all),
             Some(chosen) => {
                 for language in chosen {
                     anyhow::ensure!(

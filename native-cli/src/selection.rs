@@ -2,7 +2,7 @@
 //! nothing is loaded whole.
 
 use crate::model::MappedFile;
-use crate::progress::Progress;
+use crate::sweep::{Sweep, lock};
 use anyhow::Context as _;
 use codingspot_core::checkpoint::{ByteSource as _, CheckpointDtype, SafetensorsSource, TensorSource as _};
 use codingspot_core::layout::TensorSpec;
@@ -11,7 +11,6 @@ use rayon::slice::ParallelSliceMut as _;
 use std::convert::Infallible;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Scores that a thread takes at once: long enough for the disk, short enough that the second pass
@@ -39,38 +38,38 @@ pub(crate) fn select_top(
             })
         })
         .collect();
-    let scores: u64 = competing.iter().map(|(_, spec)| spec.numel()).sum();
-    let sweep =
-        Sweep { files, pieces: &pieces, bar: Mutex::new(Progress::new("Counting scores", 2 * scores)) };
+    let sweep = Sweep::new("Counting scores", &pieces, 2, |piece| piece.scores.end - piece.scores.start);
 
-    let histograms = sweep.run(0, ScoreHistogram::new, |histogram, piece, scores| {
-        histogram.add(scores).map_err(|bad| SelectError::<Infallible>::BadScore {
-            tensor: tensors[usize::from(piece.tensor)].name.clone(),
-            offset: piece.scores.start + bad.index as u64,
-            score: bad.score,
-        })
-    })?;
+    let parts = sweep.run(
+        || (ScoreHistogram::new(), Buffers::default()),
+        |(histogram, buffers), piece| {
+            let tensor = &tensors[usize::from(piece.tensor)].name;
+            histogram.add(buffers.sum(files, piece)?).map_err(|bad| SelectError::<Infallible>::BadScore {
+                tensor: tensor.clone(),
+                offset: piece.scores.start + bad.index as u64,
+                score: bad.score,
+            })?;
+            Ok(())
+        },
+    )?;
     let mut histogram = ScoreHistogram::new();
-    histograms.iter().for_each(|part| histogram.merge(part));
-    drop(histograms);
+    for (part, _) in &parts {
+        histogram.merge(part);
+    }
+    drop(parts);
     let threshold = histogram.threshold(count);
 
     // One collector for all threads: a fork of it passes over what the others' finds rule out, and
     // holds no more than a piece gives.
     sweep.rename("Collecting the highest");
     let collector = Mutex::new(Collector::new(threshold));
-    let lock = || collector.lock().unwrap_or_else(PoisonError::into_inner);
-    sweep.run(
-        scores,
-        || (),
-        |(), piece, scores| {
-            let mut fork = lock().fork();
-            let first = u32::try_from(piece.scores.start).expect("`competing` bounds offsets");
-            fork.add(piece.tensor, first, scores);
-            lock().merge(fork);
-            Ok::<_, Infallible>(())
-        },
-    )?;
+    sweep.run(Buffers::default, |buffers, piece| {
+        let mut fork = lock(&collector).fork();
+        let first = u32::try_from(piece.scores.start).context("`competing` bounds offsets")?;
+        fork.add(piece.tensor, first, buffers.sum(files, piece)?);
+        lock(&collector).merge(&fork);
+        Ok(())
+    })?;
     sweep.finish();
     let mut ranked = collector.into_inner().unwrap_or_else(PoisonError::into_inner).finish_unsorted();
     check_count::<Infallible>(ranked.len(), threshold)?;
@@ -83,70 +82,6 @@ pub(crate) fn select_top(
 struct Piece {
     tensor: u16,
     scores: Range<u64>,
-}
-
-/// One walk over all pieces by all threads.
-struct Sweep<'a> {
-    files: &'a [ScoreFile],
-    pieces: &'a [Piece],
-    bar: Mutex<Progress>,
-}
-
-impl Sweep<'_> {
-    /// Calls `work` once for every piece, on any thread, with that thread's state; returns the
-    /// states. Pieces are taken in order, so that files are read as a whole from front to back.
-    fn run<S: Send, E: std::error::Error + Send + Sync + 'static>(
-        &self,
-        done: u64,
-        state: impl Fn() -> S + Sync,
-        work: impl Fn(&mut S, &Piece, &[f32]) -> Result<(), E> + Sync,
-    ) -> anyhow::Result<Vec<S>> {
-        let next = AtomicUsize::new(0);
-        let failed = AtomicBool::new(false);
-        let done = AtomicU64::new(done);
-        let thread = || -> Result<S, (usize, anyhow::Error)> {
-            let mut state = state();
-            let mut buffers = Buffers::default();
-            while !failed.load(Ordering::Relaxed) {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some(piece) = self.pieces.get(number) else { break };
-                let outcome =
-                    buffers.sum(self.files, piece).and_then(|scores| Ok(work(&mut state, piece, scores)?));
-                if let Err(error) = outcome {
-                    failed.store(true, Ordering::Relaxed);
-                    return Err((number, error));
-                }
-                let len = piece.scores.end - piece.scores.start;
-                let done = done.fetch_add(len, Ordering::Relaxed) + len;
-                // Whoever holds the bar is showing progress already.
-                if let Ok(mut bar) = self.bar.try_lock() {
-                    bar.set(done);
-                }
-            }
-            Ok(state)
-        };
-        let mut states = Vec::new();
-        let mut first_error: Option<(usize, anyhow::Error)> = None;
-        for outcome in rayon::broadcast(|_| thread()) {
-            match outcome {
-                Ok(state) => states.push(state),
-                // Every piece before a failed one was taken, so the first failure is always found.
-                Err(error) if first_error.as_ref().is_none_or(|first| error.0 < first.0) => {
-                    first_error = Some(error);
-                }
-                Err(_) => {}
-            }
-        }
-        first_error.map_or(Ok(states), |(_, error)| Err(error))
-    }
-
-    fn rename(&self, name: &str) {
-        self.bar.lock().unwrap_or_else(PoisonError::into_inner).rename(name);
-    }
-
-    fn finish(self) {
-        self.bar.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
-    }
 }
 
 /// What a thread reads into when scores have to be added or moved.
@@ -211,24 +146,6 @@ impl ScoreFile {
         Ok(Self { files, places })
     }
 
-    /// The `*.safetensors` files of a directory, as one.
-    pub(crate) fn open_directory(path: &Path, tensors: &[TensorSpec]) -> anyhow::Result<Self> {
-        let list = || -> std::io::Result<Vec<PathBuf>> {
-            let mut paths = Vec::new();
-            for entry in std::fs::read_dir(path)? {
-                let path = entry?.path();
-                if path.extension().is_some_and(|extension| extension == "safetensors") {
-                    paths.push(path);
-                }
-            }
-            paths.sort();
-            Ok(paths)
-        };
-        let paths = list().with_context(|| format!("{} can't be read", path.display()))?;
-        anyhow::ensure!(!paths.is_empty(), "{} has no *.safetensors; score again", path.display());
-        Self::open(&paths, tensors)
-    }
-
     /// Scores `range` of tensor `tensor`.
     pub(crate) fn read(&self, tensor: usize, range: Range<u64>) -> anyhow::Result<Vec<f32>> {
         let bytes = self.bytes(&Piece { tensor: u16::try_from(tensor)?, scores: range })?;
@@ -245,6 +162,24 @@ impl ScoreFile {
             format!("{} ends before the scores of tensor {}", self.files[file].name(), piece.tensor)
         })
     }
+}
+
+/// The `*.safetensors` files of a directory, by name.
+pub(crate) fn safetensors_in(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let list = || -> std::io::Result<Vec<PathBuf>> {
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(path)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "safetensors") {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        Ok(paths)
+    };
+    let paths = list().with_context(|| format!("{} can't be read", path.display()))?;
+    anyhow::ensure!(!paths.is_empty(), "{} has no *.safetensors; score again", path.display());
+    Ok(paths)
 }
 
 #[cfg(test)]

@@ -31,6 +31,15 @@ impl CheckpointDtype {
         }
     }
 
+    /// As safetensors' own enum.
+    pub fn to_safetensors(self) -> safetensors::Dtype {
+        match self {
+            Self::F32 => safetensors::Dtype::F32,
+            Self::F16 => safetensors::Dtype::F16,
+            Self::Bf16 => safetensors::Dtype::BF16,
+        }
+    }
+
     /// From safetensors' own enum; `None` for types that are not weights of a Llama.
     pub(crate) fn from_safetensors(dtype: safetensors::Dtype) -> Option<Self> {
         match dtype {
@@ -80,6 +89,21 @@ impl CheckpointDtype {
         }
     }
 
+    /// Appends `values` to `out` in this type, rounding to nearest, little endian.
+    pub fn extend_bytes(self, values: &[f32], out: &mut Vec<u8>) {
+        fn extend<const SIZE: usize>(out: &mut Vec<u8>, values: &[f32], convert: impl Fn(f32) -> [u8; SIZE]) {
+            let start = out.len();
+            out.resize(start + SIZE * values.len(), 0);
+            let (places, _) = out[start..].as_chunks_mut::<SIZE>();
+            places.iter_mut().zip(values).for_each(|(place, &value)| *place = convert(value));
+        }
+        match self {
+            Self::F32 => extend(out, values, f32::to_le_bytes),
+            Self::F16 => extend(out, values, |value| f16::from_f32(value).to_le_bytes()),
+            Self::Bf16 => extend(out, values, |value| bf16::from_f32(value).to_le_bytes()),
+        }
+    }
+
     /// Stores `value` in this type, rounding to nearest, little endian.
     pub fn push_bytes(self, value: f32, out: &mut Vec<u8>) {
         match self {
@@ -112,6 +136,12 @@ mod tests {
         fn singles_round_trip(value: f32) {
             let mut bytes = Vec::new();
             CheckpointDtype::F32.push_bytes(value, &mut bytes);
+            for dtype in [CheckpointDtype::F32, CheckpointDtype::F16, CheckpointDtype::Bf16] {
+                let (mut one, mut many) = (vec![7], vec![7]);
+                dtype.push_bytes(value, &mut one);
+                dtype.extend_bytes(&[value], &mut many);
+                prop_assert_eq!(one, many);
+            }
             let mut back = Vec::new();
             CheckpointDtype::F32.extend_f32(&bytes, &mut back);
             prop_assert_eq!(back[0].to_bits(), value.to_bits());

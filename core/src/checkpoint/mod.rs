@@ -13,7 +13,7 @@ mod source;
 pub use dtype::CheckpointDtype;
 pub use fingerprint::{Fingerprint, FingerprintBuilder, FingerprintParseError};
 pub use load::{LoadProgress, LoadedModel, fingerprint, load_model};
-pub use safetensors::{SafetensorsSource, ShardIndex};
+pub use safetensors::{SafetensorsSource, ShardIndex, safetensors_head};
 pub use source::{ByteSource, MemorySource, SourceError, TensorInfo, TensorSource};
 
 /// Why a checkpoint could not be used.

@@ -1,10 +1,11 @@
 //! Safetensors files, one or many, as a [`TensorSource`].
 
-use super::source::{ByteSource, TensorInfo, TensorSource};
+use super::source::{self, ByteSource, TensorSource};
 use super::{CheckpointDtype, CheckpointError};
-use safetensors::tensor::Metadata;
+use safetensors::SafeTensorError;
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 /// Bytes of the little-endian header length at the start of a file.
@@ -51,11 +52,42 @@ impl ShardIndex {
     }
 }
 
+/// The head of a safetensors file whose tensors follow in the order of `tensors`: for files that are
+/// written piece by piece. Its length is a multiple of 8, as the library makes it.
+///
+/// # Errors
+/// [`SafeTensorError`] when a tensor's size overflows.
+pub fn safetensors_head(
+    metadata: &[(&str, &str)],
+    tensors: Vec<(String, Dtype, Vec<usize>)>,
+) -> Result<Vec<u8>, SafeTensorError> {
+    let mut end = 0_usize;
+    let mut infos = Vec::with_capacity(tensors.len());
+    for (name, dtype, shape) in tensors {
+        let start = end;
+        end = shape
+            .iter()
+            .try_fold(1_usize, |product, &d| product.checked_mul(d))
+            .and_then(|numel| numel.checked_mul(dtype.bitsize()))
+            .and_then(|bits| start.checked_add(bits / 8))
+            .ok_or(SafeTensorError::ValidationOverflow)?;
+        infos.push((name, TensorInfo { dtype, shape, data_offsets: (start, end) }));
+    }
+    let metadata: HashMap<String, String> =
+        metadata.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let header = serde_json::to_vec(&Metadata::new(Some(metadata), infos)?)?;
+    let length = header.len().next_multiple_of(8);
+    let mut head = (length as u64).to_le_bytes().to_vec();
+    head.extend(header);
+    head.resize(8 + length, b' ');
+    Ok(head)
+}
+
 /// One or more safetensors files.
 #[derive(Debug)]
 pub struct SafetensorsSource<B> {
     shards: Vec<B>,
-    infos: Vec<TensorInfo>,
+    infos: Vec<source::TensorInfo>,
     places: Vec<(usize, u64)>,
 }
 
@@ -87,7 +119,7 @@ impl<B: ByteSource> SafetensorsSource<B> {
                     });
                 };
                 places.push((shard_index, data_start + info.data_offsets.0 as u64));
-                infos.push(TensorInfo { name, dtype, shape: info.shape.clone() });
+                infos.push(source::TensorInfo { name, dtype, shape: info.shape.clone() });
             }
         }
         Ok(Self { shards, infos, places })
@@ -124,7 +156,7 @@ impl<B: ByteSource> SafetensorsSource<B> {
 }
 
 impl<B: ByteSource> TensorSource for SafetensorsSource<B> {
-    fn tensors(&self) -> &[TensorInfo] {
+    fn tensors(&self) -> &[source::TensorInfo] {
         &self.infos
     }
 

@@ -4,12 +4,11 @@
 //! rank order; its metadata entry `codingspot` is the JSON of [`SpotHeader`].
 
 use super::{Scope, count_of};
-use crate::checkpoint::Fingerprint;
+use crate::checkpoint::{Fingerprint, safetensors_head};
 use crate::layout::ParameterLayout;
 use crate::score::Estimator;
-use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
+use safetensors::tensor::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::io;
 
 /// Version of the format.
@@ -247,21 +246,11 @@ impl Spot {
     /// What `out` returns.
     pub fn write_to(&self, out: &mut impl io::Write) -> io::Result<()> {
         let header = serde_json::to_string(&self.header)?;
-        let mut start = 0;
-        // The order and the padding of `safetensors::serialize`.
-        let columns = [("score", Dtype::F32, 4), ("offset", Dtype::U32, 4), ("tensor", Dtype::U16, 2)].map(
-            |(name, dtype, size)| {
-                let data_offsets = (start, start + size * self.len());
-                start = data_offsets.1;
-                (name.to_owned(), TensorInfo { dtype, shape: vec![self.len()], data_offsets })
-            },
-        );
-        let metadata = HashMap::from([(HEADER_KEY.to_owned(), header)]);
-        let metadata = Metadata::new(Some(metadata), columns.into()).map_err(io::Error::other)?;
-        let mut head = serde_json::to_vec(&metadata)?;
-        head.resize(head.len().next_multiple_of(8), b' ');
-        out.write_all(&(head.len() as u64).to_le_bytes())?;
-        out.write_all(&head)?;
+        // In the order of `safetensors::serialize`.
+        let columns = [("score", Dtype::F32), ("offset", Dtype::U32), ("tensor", Dtype::U16)];
+        let columns = columns.map(|(name, dtype)| (name.to_owned(), dtype, vec![self.len()])).into();
+        let metadata = [(HEADER_KEY, header.as_str())];
+        out.write_all(&safetensors_head(&metadata, columns).map_err(io::Error::other)?)?;
         write_column(out, &self.score, f32::to_le_bytes)?;
         write_column(out, &self.offset, u32::to_le_bytes)?;
         write_column(out, &self.tensor, u16::to_le_bytes)
@@ -390,6 +379,7 @@ mod tests {
     use crate::spot::{Ranked, matched_random};
     use proptest::prelude::*;
     use safetensors::tensor::TensorView;
+    use std::collections::HashMap;
 
     fn header() -> SpotHeader {
         let config = LlamaConfig::from_json(

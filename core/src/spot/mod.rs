@@ -7,7 +7,9 @@ mod top;
 
 pub use control::matched_random;
 pub use file::{Spot, SpotError, SpotHeader, SpotTensor};
-pub use select::{Ranked, Scope, SelectError, check_count, competing, parameters_in_scope, select_top};
+pub use select::{
+    Ranked, Scope, SelectError, check_count, competing, parameters_in_scope, parameters_of, select_top,
+};
 pub use top::{BadScore, Collector, ScoreHistogram, StreamingTop, Threshold};
 
 /// Number of parameters of `percent` of `parameters`, to the nearest whole one (paper: top k %).

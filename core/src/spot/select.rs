@@ -44,7 +44,12 @@ impl Scope {
 
 /// Number of parameters that compete.
 pub fn parameters_in_scope(layout: &ParameterLayout, scope: Scope) -> u64 {
-    layout.tensors().iter().filter(|t| scope.contains(t.module)).map(TensorSpec::numel).sum()
+    parameters_of(layout.tensors(), scope)
+}
+
+/// The same of any tensors.
+pub fn parameters_of(tensors: &[TensorSpec], scope: Scope) -> u64 {
+    tensors.iter().filter(|spec| scope.contains(spec.module)).map(TensorSpec::numel).sum()
 }
 
 /// One chosen parameter.

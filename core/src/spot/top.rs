@@ -65,9 +65,11 @@ impl ScoreHistogram {
     /// it are counted.
     pub fn add(&mut self, scores: &[f32]) -> Result<(), BadScore> {
         for (number, block) in scores.chunks(BLOCK).enumerate() {
-            // A maximum of integers is one instruction for many lanes; the place matters only if it
-            // is too high.
-            if block.iter().fold(0, |highest, &score| highest.max(bits(score))) > LARGEST {
+            // The upper bit says whether any is too high: it is set in the bits themselves, or in what
+            // is left of the largest. The place matters only then.
+            let seen =
+                block.iter().map(|&score| bits(score)).fold(0, |seen, b| seen | b | LARGEST.wrapping_sub(b));
+            if seen >> 31 != 0 {
                 let place = block.iter().position(|&score| bits(score) > LARGEST).unwrap_or(0);
                 return Err(BadScore { index: number * BLOCK + place, score: block[place] });
             }
@@ -202,20 +204,25 @@ impl Kept {
         let after_cut = self.cut.is_some_and(|cut| (tensor, first) > (cut.tensor, cut.offset));
         // What ties with the cut and comes after it is not chosen.
         let floor = self.floor + u32::from(after_cut);
-        let Some(span) = LARGEST.checked_sub(floor) else { return };
-        let high = |score: f32| bits(score).wrapping_sub(floor) <= span;
-        for (start, group) in (first..=u32::MAX).step_by(GROUP).zip(scores.chunks(GROUP)) {
-            if !group.iter().fold(false, |any, &score| any | high(score)) {
-                continue;
+        let Ok(below) = i32::try_from(i64::from(floor) - 1) else { return };
+        // One comparison for many lanes. What is above the largest, which the first pass would have
+        // refused, is left out one by one.
+        let high = |score: f32| bits(score).cast_signed() > below;
+        let (groups, rest) = scores.as_chunks::<GROUP>();
+        let rest_first = first.saturating_add(u32::try_from(scores.len() - rest.len()).unwrap_or(u32::MAX));
+        for (first, group) in (first..=u32::MAX).step_by(GROUP).zip(groups) {
+            if group.iter().fold(false, |any, &score| any | high(score)) {
+                self.push_high(tensor, first, group, floor);
             }
-            for (&score, offset) in group.iter().zip(0..) {
-                if high(score) {
-                    self.ranked.push(Ranked {
-                        score: score + 0.0,
-                        tensor,
-                        offset: start.wrapping_add(offset),
-                    });
-                }
+        }
+        self.push_high(tensor, rest_first, rest, floor);
+    }
+
+    /// Keeps those of a few scores that are at least `floor`.
+    fn push_high(&mut self, tensor: u16, first: u32, scores: &[f32], floor: u32) {
+        for (&score, offset) in scores.iter().zip(first..=u32::MAX) {
+            if (floor..=LARGEST).contains(&bits(score)) {
+                self.ranked.push(Ranked { score: score + 0.0, tensor, offset });
             }
         }
     }
@@ -295,7 +302,7 @@ impl Collector {
     }
 
     /// Takes what `other`, of the same threshold, has.
-    pub fn merge(&mut self, other: Self) {
+    pub fn merge(&mut self, other: &Self) {
         for block in other.kept.ranked.chunks(BLOCK) {
             self.make_room(block.len());
             let cut = self.kept.cut;
@@ -474,12 +481,12 @@ mod tests {
                 three[*turn].add(*tensor, *first, scores);
                 let mut fork = shared.fork();
                 fork.add(*tensor, *first, scores);
-                shared.merge(fork);
+                shared.merge(&fork);
                 prop_assert!(one.kept.ranked.len() <= count + count / 4 + SLACK);
                 prop_assert!(shared.kept.ranked.len() <= count + count / 4 + SLACK);
             }
             let last = three.pop().unwrap();
-            let merged = three.into_iter().fold(last, |mut sum, other| { sum.merge(other); sum });
+            let merged = three.into_iter().fold(last, |mut sum, other| { sum.merge(&other); sum });
             let expected = reference(&parts, count);
             prop_assert_eq!(plain(&one.finish()), expected.clone());
             prop_assert_eq!(plain(&merged.finish()), expected.clone());

@@ -1,6 +1,7 @@
 //! One file a command.
 
 mod ablate;
+mod bench;
 mod demo;
 mod eval;
 mod fetch;
@@ -10,6 +11,7 @@ mod merge;
 mod score;
 mod select;
 mod serve;
+mod synth;
 
 use crate::args::{Cli, Command};
 
@@ -26,5 +28,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Ablate(args) => ablate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Synth(args) => synth::run(&args),
+        Command::Bench(args) => bench::run(&args),
     }
 }
