@@ -59,7 +59,7 @@ pub(crate) enum DeviceChoice {
     Wgpu,
     /// A GPU through SPIR-V (needs a build with --features vulkan)
     Vulkan,
-    /// An NVIDIA GPU through CUDA (not in this build)
+    /// An NVIDIA GPU through CUDA (needs a build with --features cuda)
     Cuda,
 }
 
@@ -125,6 +125,16 @@ pub(crate) enum GroupChoice {
 pub(crate) enum DtypeChoice {
     /// IEEE single
     F32,
+    /// Matrix products of IEEE halves, added up in single; on devices that have it
+    F16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OptimizerChoice {
+    /// AdamW with PyTorch's defaults
+    Adamw,
+    /// Plain gradient descent
+    Sgd,
 }
 
 /// How weights are stored.
@@ -179,6 +189,21 @@ fn seq_len(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
         Ok(n) if (2..=1 << 20).contains(&n) => Ok(n),
         _ => Err(format!("{text:?} is not a number of tokens; expected a whole number from 2 to 1048576")),
+    }
+}
+
+fn learning_rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(lr) if lr > 0.0 && lr <= 1.0 => Ok(lr),
+        _ => Err(format!("{text:?} is not a learning rate; expected a number above 0, at most 1")),
+    }
+}
+
+/// Powers of two divide out without rounding.
+fn loss_scale(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(scale) if (1.0..=16_777_216.0).contains(&scale) && scale.log2().fract() == 0.0 => Ok(scale),
+        _ => Err(format!("{text:?} is not a loss scale; expected a power of two from 1 to 16777216")),
     }
 }
 
@@ -369,6 +394,19 @@ pub(crate) struct ScoreArgs {
     /// Score one part of N, for instance 1/4; `merge` adds the parts up
     #[arg(long, value_parser = shard)]
     pub(crate) shard: Option<Shard>,
+    /// What gradients are multiplied with on the way, a power of two [default: 1; 1024 in f16]
+    #[arg(long, value_parser = loss_scale)]
+    pub(crate) loss_scale: Option<f32>,
+    /// Take gradients along this many steps of fine-tuning a language, as the paper does; the tuned
+    /// weights are dropped
+    #[arg(long, value_parser = positive, requires = "lr")]
+    pub(crate) fine_tune_steps: Option<usize>,
+    /// Learning rate of fine-tuning
+    #[arg(long, value_parser = learning_rate, requires = "fine_tune_steps")]
+    pub(crate) lr: Option<f64>,
+    /// Optimizer of fine-tuning
+    #[arg(long, value_enum, default_value_t = OptimizerChoice::Adamw)]
+    pub(crate) optimizer: OptimizerChoice,
     /// Seed of random scores
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
@@ -516,8 +554,30 @@ pub(crate) enum BenchCommand {
     Load(BenchLoadArgs),
     /// The highest scores of a run or of a random file, beside a plain read of it
     Select(BenchSelectArgs),
+    /// Forward and backward passes, sums and scores, in memory
+    Score(BenchScoreArgs),
     /// Reading a prompt, and generating after it
     Decode(BenchDecodeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchScoreArgs {
+    #[command(flatten)]
+    pub(crate) source: BenchModelArgs,
+    /// Sequences in a batch
+    #[arg(long, default_value_t = 4, value_parser = positive)]
+    pub(crate) batch_size: usize,
+    /// Tokens in a sequence
+    #[arg(long, default_value_t = 256, value_parser = seq_len)]
+    pub(crate) seq_len: usize,
+    /// What a score is
+    #[arg(long, value_enum, default_value_t = EstimatorChoice::Signed)]
+    pub(crate) estimator: EstimatorChoice,
+    /// Batches that are timed
+    #[arg(long, default_value_t = 3, value_parser = positive)]
+    pub(crate) repeats: usize,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
 }
 
 #[derive(Debug, Args)]

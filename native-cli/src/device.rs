@@ -84,11 +84,7 @@ pub(crate) fn choose(choice: DeviceChoice) -> anyhow::Result<ChosenDevice> {
             init_wgpu(&adapter)?
         }
         DeviceChoice::Vulkan => vulkan()?,
-        DeviceChoice::Cuda => {
-            return Err(
-                UsageError("this build has no CUDA; use --device auto, cpu or wgpu".to_owned()).into()
-            );
-        }
+        DeviceChoice::Cuda => cuda()?,
     };
     output::note(&format!("Device: {}", chosen.name));
     Ok(chosen)
@@ -113,6 +109,26 @@ fn vulkan() -> anyhow::Result<ChosenDevice> {
 fn vulkan() -> anyhow::Result<ChosenDevice> {
     Err(UsageError(
         "this build has no SPIR-V; build it with --features vulkan, or use --device wgpu".to_owned(),
+    )
+    .into())
+}
+
+#[cfg(feature = "cuda")]
+fn cuda() -> anyhow::Result<ChosenDevice> {
+    // Opening the driver panics where there is none.
+    let device = std::panic::catch_unwind(|| {
+        let device = Device::cuda(0);
+        drop(burn::tensor::Tensor::<1>::zeros([1], &device).into_data());
+        device
+    })
+    .map_err(|_| anyhow::anyhow!("no NVIDIA GPU can be used; check the driver with nvidia-smi, or use --device wgpu"))?;
+    Ok(ChosenDevice { device, name: "cuda".to_owned() })
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda() -> anyhow::Result<ChosenDevice> {
+    Err(UsageError(
+        "this build has no CUDA; build it with --features cuda, or use --device auto, cpu or wgpu".to_owned(),
     )
     .into())
 }

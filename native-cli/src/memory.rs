@@ -9,6 +9,19 @@ use std::time::Instant;
 /// What is used where nothing is known about a device's memory, bytes.
 const UNKNOWN: u64 = 8 << 30;
 
+/// Lets the allocator keep what is freed until the program ends. Scoring frees and takes buffers of
+/// the same few sizes over and over; given back in between, every page of them is faulted in and
+/// zeroed again.
+pub(crate) fn keep_freed_memory() {
+    /// `mi_option_purge_delay` of mimalloc.h, which the bindings have no name for; −1 is never.
+    const PURGE_DELAY: std::ffi::c_int = 15;
+    #[expect(unsafe_code, reason = "the allocator's options are set by a C function")]
+    // SAFETY: it writes a number into a table, under an index that the table has.
+    unsafe {
+        libmimalloc_sys::mi_option_set(PURGE_DELAY, -1);
+    }
+}
+
 /// A size as people write it: `8GiB`, `500MB`, `1073741824`.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     text.parse::<bytesize::ByteSize>()
@@ -27,6 +40,13 @@ pub(crate) fn default_limit(shared_memory: bool) -> u64 {
         line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
     });
     available.map_or(UNKNOWN, |kib| kib * 1024 / 5 * 4)
+}
+
+/// Most bytes that were resident so far; `None` where the system doesn't say.
+pub(crate) fn peak_resident() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 /// Floating-point operations a second of a matrix product of middling size.

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use codingspot_core::checkpoint::Fingerprint;
 use codingspot_core::config::LlamaConfig;
 use codingspot_core::layout::ParameterLayout;
-use codingspot_core::score::Estimator;
+use codingspot_core::score::{Estimator, FineTune};
 use codingspot_core::spot::{Scope, Spot, SpotHeader, count_of};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -63,6 +63,9 @@ pub(crate) struct ScoreSettings {
     /// What gradients were multiplied with on the way; scores are without it.
     #[serde(default = "one")]
     pub(crate) loss_scale: f32,
+    /// How the weights moved while gradients were taken; `None`: they did not.
+    #[serde(default)]
+    pub(crate) fine_tune: Option<FineTune>,
     /// Whether every language's scores were kept.
     #[serde(default)]
     pub(crate) keep_language_scores: bool,

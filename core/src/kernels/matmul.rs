@@ -1,9 +1,12 @@
 //! Matrix products, in the three forms that a linear layer's forward and backward pass need.
 //!
+//! Weights may be held in f16: then the other operand is rounded to f16 too, devices add up in f32
+//! inside the product, and the result is f32 again.
+//!
 //! On the CPU they go to the gemm crate, as burn's own do, and the sums are added to in place: a
 //! gradient of the model's size never exists beside its sum.
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 #[cfg(feature = "flex")]
 use super::cpu::{self, CpuTensor};
@@ -17,7 +20,7 @@ pub fn product_nt(x: &Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
         let b = Matrix::rows(b.as_slice(), m, k).transposed();
         return cpu::tensor(gemm_new(a, b), [n, m]);
     }
-    x.clone().matmul(weight.clone().transpose())
+    in_type(x, weight.dtype()).matmul(weight.clone().transpose()).cast(DType::F32)
 }
 
 /// `y · weight`: `[n, d_output]` and `[d_output, d_input]` → `[n, d_input]`.
@@ -28,7 +31,11 @@ pub fn product_nn(y: &Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
         let product = gemm_new(Matrix::rows(a.as_slice(), n, m), Matrix::rows(b.as_slice(), m, k));
         return cpu::tensor(product, [n, k]);
     }
-    y.clone().matmul(weight.clone())
+    in_type(y, weight.dtype()).matmul(weight.clone()).cast(DType::F32)
+}
+
+fn in_type(x: &Tensor<2>, dtype: DType) -> Tensor<2> {
+    x.clone().cast(dtype)
 }
 
 /// `sum + y · weight`, in place where nothing else holds `sum`; shapes as [`product_nn`].
@@ -44,7 +51,7 @@ pub fn add_product_nn(sum: Tensor<2>, y: &Tensor<2>, weight: &Tensor<2>) -> Tens
         (Ok(sum), ..) => sum.into_tensor(),
         (Err(sum), ..) => sum,
     };
-    sum + y.clone().matmul(weight.clone())
+    sum + product_nn(y, weight)
 }
 
 /// `yᵀ · x`: `[n, d_output]` and `[n, d_input]` → `[d_output, d_input]`, a weight's gradient.
@@ -56,6 +63,14 @@ pub fn product_tn(y: &Tensor<2>, x: &Tensor<2>) -> Tensor<2> {
         return cpu::tensor(gemm_new(a, Matrix::rows(b.as_slice(), n, k)), [m, k]);
     }
     y.clone().transpose().matmul(x.clone())
+}
+
+/// [`product_tn`] of operands rounded to `dtype`, the result f32.
+pub fn product_tn_in(y: &Tensor<2>, x: &Tensor<2>, dtype: DType) -> Tensor<2> {
+    if dtype == DType::F32 {
+        return product_tn(y, x);
+    }
+    in_type(y, dtype).transpose().matmul(in_type(x, dtype)).cast(DType::F32)
 }
 
 /// `sum + yᵀ · x`, in place where nothing else holds `sum`; shapes as [`product_tn`].

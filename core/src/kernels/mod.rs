@@ -9,6 +9,8 @@ pub mod attention;
 #[cfg(feature = "flex")]
 mod cpu;
 pub mod cross_entropy;
+#[cfg(feature = "cubecl")]
+mod gpu;
 pub mod matmul;
 pub mod rms_norm;
 pub mod rotary;

@@ -57,6 +57,11 @@ pub fn accumulate(reduction: Reduction, sum: Tensor<2>, gradient: &Tensor<2>) ->
         }
         (sum, _) => sum.map_or_else(|sum| sum, CpuTensor::into_tensor),
     };
+    #[cfg(feature = "cubecl")]
+    let sum = match super::gpu::accumulate(reduction, sum, gradient) {
+        Ok(sum) => return sum,
+        Err(sum) => sum,
+    };
     reduction.add_reference(sum, gradient)
 }
 

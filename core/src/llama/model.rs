@@ -222,6 +222,36 @@ impl Llama {
         }
     }
 
+    /// The same model with its matrices held as `dtype` (F32 or F16); norms stay f32. Only scoring
+    /// runs such a model.
+    #[must_use]
+    pub fn with_matrices_in(self, dtype: DType) -> Self {
+        let cast = |w: Tensor<2>| w.cast(dtype);
+        Self {
+            embed_tokens: self.embed_tokens.map(|band| cast(band.clone())),
+            lm_head: self.lm_head.as_ref().map(|head| head.map(|band| cast(band.clone()))),
+            layers: self
+                .layers
+                .into_iter()
+                .map(|block| Block {
+                    self_attn: Attention {
+                        q_proj: cast(block.self_attn.q_proj),
+                        k_proj: cast(block.self_attn.k_proj),
+                        v_proj: cast(block.self_attn.v_proj),
+                        o_proj: cast(block.self_attn.o_proj),
+                    },
+                    mlp: Mlp {
+                        gate_proj: cast(block.mlp.gate_proj),
+                        up_proj: cast(block.mlp.up_proj),
+                        down_proj: cast(block.mlp.down_proj),
+                    },
+                    ..block
+                })
+                .collect(),
+            ..self
+        }
+    }
+
     /// Checks that `rows` (equal lengths) can be run: not empty, in the vocabulary, in the context.
     ///
     /// # Errors

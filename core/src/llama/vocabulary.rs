@@ -39,7 +39,6 @@ impl VocabularyMatrix {
     }
 
     /// The same matrix with `f` applied to each band.
-    #[cfg(feature = "autodiff")]
     pub(crate) fn map(&self, f: impl FnMut(&Tensor<2>) -> Tensor<2>) -> Self {
         Self { bands: self.bands.iter().map(f).collect() }
     }

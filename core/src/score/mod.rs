@@ -12,6 +12,7 @@ mod language;
 mod pass;
 mod plan;
 mod sums;
+mod tune;
 mod weights;
 
 #[cfg(feature = "autodiff")]
@@ -21,6 +22,7 @@ pub use language::LanguageScorer;
 pub use pass::{Collect, InputSquares, Residency, Scorer};
 pub use plan::{MemoryPlan, PlanError, PlanRequest};
 pub use sums::{HostSums, SumKey, SumPart, Sums, add_parts, band_elements, bands};
+pub use tune::{FineTune, Optimizer};
 pub use weights::{StreamedWeights, WeightReader, Weights};
 
 use crate::checkpoint::CheckpointError;

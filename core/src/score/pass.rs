@@ -7,11 +7,12 @@
 //! on what stays: every product and every sum is made of the same parts in the same order.
 
 use super::sums::{SumKey, Sums, bands};
+use super::tune::{FineTune, Tuner};
 use super::weights::{Weights, block_tensor, head_tensor};
 use super::{NonFinite, ScoreError};
 use crate::config::LlamaConfig;
 use crate::kernels::cross_entropy::{self, BandStatistics, NO_TARGET};
-use crate::kernels::matmul::{add_product_nn, add_product_tn, product_nn, product_nt, product_tn};
+use crate::kernels::matmul::{add_product_nn, add_product_tn, product_nn, product_nt, product_tn_in};
 use crate::kernels::sums::{
     Reduction, accumulate, accumulate_rows, add_column_squares, max_magnitude, sum_rows, take_rows,
 };
@@ -69,6 +70,9 @@ pub struct Scorer {
     loss_scale: f32,
     /// `None`: inputs are not watched.
     inputs: Option<(BTreeMap<usize, Tensor<1>>, u64)>,
+    /// Type of the operands of matrix products.
+    dtype: DType,
+    tuner: Option<Tuner>,
 }
 
 /// What a scorer collects.
@@ -129,6 +133,7 @@ struct BlockSink<'a> {
     reductions: &'a [Reduction],
     sums: &'a mut BTreeMap<SumKey, Tensor<2>>,
     watch: &'a mut Watch,
+    dtype: DType,
 }
 
 impl BlockSink<'_> {
@@ -144,13 +149,19 @@ impl BlockSink<'_> {
 impl GradientSink for BlockSink<'_> {
     fn matrix(&mut self, module: Module, dy: &Tensor<2>, x: &Tensor<2>) {
         let tensor = block_tensor(self.layout, self.layer, module);
+        if self.dtype != DType::F32 {
+            // A bound in f32 says nothing about f16, so the gradient itself is looked at.
+            let gradient = product_tn_in(dy, x, self.dtype);
+            self.watch.vectors.push((self.batch, tensor, max_magnitude(&gradient)));
+            return self.add(tensor, &gradient);
+        }
         self.watch.factors.push((self.batch, tensor, dy.dims()[0], max_magnitude(dy), max_magnitude(x)));
         if let [reduction @ Reduction::Signed] = *self.reductions {
             let key = SumKey::main(reduction, tensor, 0);
             let sum = self.sums.remove(&key).expect("the sums of a block are taken before it is visited");
             self.sums.insert(key, add_product_tn(sum, dy, x));
         } else {
-            self.add(tensor, &product_tn(dy, x));
+            self.add(tensor, &product_tn_in(dy, x, DType::F32));
         }
     }
 
@@ -211,6 +222,46 @@ impl Scorer {
             reductions: collect.reductions.clone(),
             loss_scale,
             inputs: collect.inputs.then(|| (BTreeMap::new(), 0)),
+            dtype: DType::F32,
+            tuner: None,
+        }
+    }
+
+    /// Multiplies matrices in `dtype`, F32 or F16 (with f32 around them); the weights are held in it
+    /// too.
+    #[must_use]
+    pub fn with_dtype(mut self, dtype: DType) -> Self {
+        self.dtype = dtype;
+        self
+    }
+
+    /// Moves the weights after every pass, which takes one batch then, along sums made by
+    /// [`Sums::along_steps`].
+    ///
+    /// # Panics
+    /// When the weights are not resident.
+    #[must_use]
+    pub fn with_fine_tuning(mut self, settings: FineTune) -> Self {
+        let Weights::Resident(model) = &self.weights else { panic!("fine-tuning needs resident weights") };
+        self.tuner = Some(Tuner::new(settings, (**model).clone()));
+        // Each step's gradient is formed as a sum of its own.
+        self.reductions = vec![Reduction::Signed];
+        self
+    }
+
+    /// Goes back to the weights that fine-tuning began with.
+    pub fn restart_fine_tuning(&mut self) {
+        if let (Some(tuner), Weights::Resident(model)) = (&mut self.tuner, &mut self.weights) {
+            **model = tuner.restart();
+        }
+    }
+
+    /// Moves the weights whose gradients are complete.
+    fn tune(&mut self, sums: &mut Sums<'_>) {
+        if let (Some(tuner), Weights::Resident(model)) = (&mut self.tuner, &mut self.weights) {
+            for (key, gradient) in sums.take_complete() {
+                tuner.update(model, key, gradient);
+            }
         }
     }
 
@@ -272,6 +323,9 @@ impl Scorer {
     /// [`ScoreError`]; `sums` are then of no more use.
     pub async fn pass(&mut self, batches: &[&[&[u32]]], sums: &mut Sums<'_>) -> Result<Vec<f64>, ScoreError> {
         let batches: Vec<Batch> = batches.iter().map(|rows| self.prepare(rows)).collect::<Result<_, _>>()?;
+        if let Some(tuner) = &mut self.tuner {
+            tuner.begin();
+        }
         let layers = self.config.num_hidden_layers;
         let backward = !self.reductions.is_empty();
         let mut streams: Vec<Tensor<2>> =
@@ -322,6 +376,7 @@ impl Scorer {
                     reductions: &self.reductions,
                     sums: &mut taken,
                     watch: &mut watch,
+                    dtype: self.dtype,
                 };
                 let dy = std::mem::replace(&mut gradients[index], Tensor::zeros([1, 1], &self.device));
                 gradients[index] = block.backward(&x, saved, dy, &batch.shape, &mut sink);
@@ -329,9 +384,12 @@ impl Scorer {
             for (key, sum) in taken {
                 sums.put(key, sum, true).await?;
             }
+            drop(block);
+            self.tune(sums);
         }
         self.weights.forget();
         self.embedding(&gradients, &batches, head.pending, sums, &mut watch).await?;
+        self.tune(sums);
         self.check(watch).await?;
         Ok(head.losses_nats)
     }
@@ -650,7 +708,7 @@ impl Scorer {
 
     /// Whether a weight's gradient is needed only as a part of its sum.
     fn direct(&self) -> bool {
-        matches!(self.reductions.as_slice(), [Reduction::Signed])
+        matches!(self.reductions.as_slice(), [Reduction::Signed]) && self.dtype == DType::F32
     }
 
     /// Reads the bounds back, once a pass, and names the first tensor that fails them.
@@ -688,6 +746,7 @@ struct BandSums {
     /// The batch's gradient so far, when it is needed by itself.
     gradient: Option<Tensor<2>>,
     direct: bool,
+    dtype: DType,
 }
 
 impl BandSums {
@@ -699,7 +758,7 @@ impl BandSums {
             .iter()
             .map(|key| sums.take(*key, [rows, scorer.config.hidden_size]))
             .collect::<Result<_, _>>()?;
-        Ok(Self { keys, sums: taken, gradient: None, direct: scorer.direct() })
+        Ok(Self { keys, sums: taken, gradient: None, direct: scorer.direct(), dtype: scorer.dtype })
     }
 
     fn add(&mut self, dy: &Tensor<2>, x: &Tensor<2>) {
@@ -708,8 +767,9 @@ impl BandSums {
             self.sums.push(add_product_tn(sum, dy, x));
         } else {
             self.gradient = Some(match self.gradient.take() {
-                Some(gradient) => add_product_tn(gradient, dy, x),
-                None => product_tn(dy, x),
+                Some(gradient) if self.dtype == DType::F32 => add_product_tn(gradient, dy, x),
+                Some(gradient) => gradient + product_tn_in(dy, x, self.dtype),
+                None => product_tn_in(dy, x, self.dtype),
             });
         }
     }

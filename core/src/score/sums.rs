@@ -1,7 +1,7 @@
 //! Where sums over gradients live between batches.
 
 use super::ScoreError;
-use crate::kernels::sums::Reduction;
+use crate::kernels::sums::{Reduction, accumulate};
 use crate::layout::{ParameterLayout, TensorSpec};
 use crate::llama::read_f32;
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -97,6 +97,32 @@ pub trait HostSums {
 enum Home<'a> {
     Device(BTreeMap<SumKey, Tensor<2>>),
     Host(&'a mut dyn HostSums),
+    Steps(Steps),
+}
+
+/// Gradients of one step of fine-tuning, and the sums that they go to once they are complete.
+#[derive(Default)]
+struct Steps {
+    reductions: Vec<Reduction>,
+    sums: BTreeMap<SumKey, Tensor<2>>,
+    open: BTreeMap<SumKey, Tensor<2>>,
+    complete: Vec<(SumKey, Tensor<2>)>,
+}
+
+impl Steps {
+    /// The gradient named `key` has all its parts.
+    fn close(&mut self, key: SumKey, gradient: Tensor<2>) {
+        let gradient = match self.open.remove(&key.lookup()) {
+            Some(lookups) => gradient + lookups,
+            None => gradient,
+        };
+        for &reduction in &self.reductions {
+            let key = SumKey { reduction, ..key };
+            let sum = self.sums.remove(&key).unwrap_or_else(|| gradient.zeros_like());
+            self.sums.insert(key, accumulate(reduction, sum, &gradient));
+        }
+        self.complete.push((key, gradient));
+    }
 }
 
 /// The sums of one language.
@@ -110,6 +136,7 @@ impl std::fmt::Debug for Sums<'_> {
         let home = match &self.home {
             Home::Device(sums) => format!("{} buffers on the device", sums.len()),
             Home::Host(_) => "host".to_owned(),
+            Home::Steps(steps) => format!("{} buffers along fine-tuning", steps.sums.len()),
         };
         f.debug_struct("Sums").field("home", &home).finish_non_exhaustive()
     }
@@ -126,10 +153,25 @@ impl<'a> Sums<'a> {
         Self { home: Home::Host(host), device: device.clone() }
     }
 
+    /// Zeros that stay on the device and are added to along fine-tuning: each pass is a step.
+    pub fn along_steps(device: &Device, reductions: &[Reduction]) -> Self {
+        let steps = Steps { reductions: reductions.to_vec(), ..Steps::default() };
+        Self { home: Home::Steps(steps), device: device.clone() }
+    }
+
+    /// Gradients of the step that became complete since the last call.
+    pub(super) fn take_complete(&mut self) -> Vec<(SumKey, Tensor<2>)> {
+        match &mut self.home {
+            Home::Steps(steps) => std::mem::take(&mut steps.complete),
+            Home::Device(_) | Home::Host(_) => Vec::new(),
+        }
+    }
+
     /// Takes a buffer out, `[rows, cols]`, f32.
     pub(super) fn take(&mut self, key: SumKey, shape: [usize; 2]) -> Result<Tensor<2>, ScoreError> {
         let found = match &mut self.home {
             Home::Device(sums) => sums.remove(&key),
+            Home::Steps(steps) => steps.open.remove(&key),
             Home::Host(host) => host
                 .load(key)
                 .map_err(ScoreError::Sums)?
@@ -145,6 +187,14 @@ impl<'a> Sums<'a> {
                 sums.insert(key, sum);
                 Ok(())
             }
+            Home::Steps(steps) => {
+                if last {
+                    steps.close(key, sum);
+                } else {
+                    steps.open.insert(key, sum);
+                }
+                Ok(())
+            }
             Home::Host(host) => {
                 host.store(key, read_f32(sum).await?, last).map_err(ScoreError::Sums)
             }
@@ -155,6 +205,12 @@ impl<'a> Sums<'a> {
     pub(super) fn complete(&mut self, key: SumKey) -> Result<(), ScoreError> {
         match &mut self.home {
             Home::Device(_) => Ok(()),
+            Home::Steps(steps) => {
+                if let Some(gradient) = steps.open.remove(&key) {
+                    steps.close(key, gradient);
+                }
+                Ok(())
+            }
             Home::Host(host) => host.complete(key).map_err(ScoreError::Sums),
         }
     }
@@ -168,7 +224,7 @@ impl<'a> Sums<'a> {
         &self,
         mut sink: impl FnMut(SumKey, Vec<f32>) -> Result<(), E>,
     ) -> Result<(), E> {
-        if let Home::Device(sums) = &self.home {
+        if let Home::Device(sums) | Home::Steps(Steps { sums, .. }) = &self.home {
             for (key, sum) in sums.iter().filter(|(key, _)| key.part == SumPart::Main) {
                 let mut values = read_f32(sum.clone()).await.map_err(ScoreError::from)?;
                 if let Some(lookups) = sums.get(&key.lookup()) {

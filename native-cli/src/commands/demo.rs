@@ -69,6 +69,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
         device: device.name.clone(),
         seed: 0,
         loss_scale: 1.0,
+        fine_tune: None,
         keep_language_scores: false,
         shard: None,
     };

@@ -1,6 +1,6 @@
 //! `codingspot score`.
 
-use crate::args::{ScoreArgs, UsageError};
+use crate::args::{DtypeChoice, OptimizerChoice, ScoreArgs, UsageError};
 use crate::corpus::CorpusDirectory;
 use crate::memory;
 use crate::model::ModelDirectory;
@@ -9,7 +9,9 @@ use crate::scoring::{PackedLanguage, PrefetchReader, ScoreJob, StoredWeights, co
 use crate::{device, output};
 use anyhow::Context as _;
 use burn::tensor::DType;
-use codingspot_core::score::{Estimator, MemoryPlan, Needs, PlanRequest, StreamedWeights, Weights};
+use codingspot_core::score::{
+    Estimator, FineTune, MemoryPlan, Needs, Optimizer, PlanRequest, StreamedWeights, Weights,
+};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,15 +37,31 @@ pub(crate) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
         args.seq_len
     );
     let device = device::choose(args.device.device)?;
+    let half = args.dtype == DtypeChoice::F16;
+    if half && (device.name == "cpu" || !device.device.supports_dtype(DType::F16)) {
+        return Err(UsageError(format!("{} computes in f32 only; use --dtype f32", device.name)).into());
+    }
+    let fine_tune = args.fine_tune_steps.zip(args.lr).map(|(steps, lr)| FineTune {
+        steps,
+        lr,
+        optimizer: match args.optimizer {
+            OptimizerChoice::Adamw => Optimizer::AdamW,
+            OptimizerChoice::Sgd => Optimizer::Sgd,
+        },
+    });
+    if fine_tune.is_some() && (half || args.shard.is_some()) {
+        return Err(UsageError("fine-tuning runs in f32 and in one piece: not with --dtype f16 or --shard".to_owned()).into());
+    }
     let settings = ScoreSettings {
         estimator: estimators[0],
         batch_size: args.batch_size,
         seq_len: args.seq_len,
         max_batches: args.max_batches,
-        dtype: "f32".to_owned(),
+        dtype: if half { "f16" } else { "f32" }.to_owned(),
         device: device.name.clone(),
         seed: args.seed,
-        loss_scale: 1.0,
+        loss_scale: args.loss_scale.unwrap_or(if half { HALF_LOSS_SCALE } else { 1.0 }),
+        fine_tune,
         keep_language_scores: args.keep_language_scores,
         shard: args.shard,
     };
@@ -56,12 +74,20 @@ pub(crate) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
         seq_len: languages.iter().map(PackedLanguage::seq_len).max().unwrap_or(2),
         batches: languages.iter().map(PackedLanguage::batches).max().unwrap_or(1),
         reductions: collected.reductions.len(),
-        weight_bytes: 4,
+        weight_bytes: if half { 2 } else { 4 },
         shared_memory,
-        host_bytes: crate::run::top_bytes(&model.layout(), estimators.len()),
+        host_bytes: crate::run::top_bytes(&model.layout(), estimators.len())
+            + fine_tune.map_or(0, |tune| tuning_bytes(tune, model.layout().num_parameters())),
         limit: args.memory_limit.unwrap_or_else(|| memory::default_limit(shared_memory)),
     };
     let plan = MemoryPlan::new(&model.config, &request)?;
+    if fine_tune.is_some() && !(plan.weights_resident && plan.sums_resident) {
+        anyhow::bail!(
+            "fine-tuning holds weights, their originals, optimizer state and sums at once, which does not fit {}; \
+             raise --memory-limit, or use --optimizer sgd, or a smaller model",
+            output::bytes(request.limit)
+        );
+    }
     let tokens: u64 = languages.iter().map(PackedLanguage::tokens).sum();
     if needs_data {
         let flops = memory::measure_flops(&device.device);
@@ -71,11 +97,12 @@ pub(crate) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let stored = Arc::new(StoredWeights::new(Arc::clone(&model.source), &model.layout())?);
     let (weights, fingerprint) = if plan.weights_resident && needs_data {
         let loaded = model.load(&device.device)?;
-        (Weights::Resident(Box::new(loaded.model)), loaded.fingerprint)
+        let dtype = if half { DType::F16 } else { DType::F32 };
+        (Weights::Resident(Box::new(loaded.model.with_matrices_in(dtype))), loaded.fingerprint)
     } else {
         let fingerprint = model.fingerprint()?;
         let reader = Box::new(PrefetchReader::new(Arc::clone(&stored)));
-        let streamed = StreamedWeights::new(&model.config, &device.device, DType::F32, reader)?;
+        let streamed = StreamedWeights::new(&model.config, &device.device, if half { DType::F16 } else { DType::F32 }, reader)?;
         (Weights::Streamed(streamed), fingerprint)
     };
     let record = ModelRecord {
@@ -124,6 +151,18 @@ pub(crate) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     };
     output::note(&format!("Wrote {} in {:.1} s{speed}", args.out.display(), started.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// What gradients are multiplied with in f16, so that small ones don't vanish.
+const HALF_LOSS_SCALE: f32 = 1024.0;
+
+/// Bytes of the originals of the weights that move, and of the optimizer's state.
+fn tuning_bytes(tune: FineTune, parameters: u64) -> u64 {
+    let copies = match tune.optimizer {
+        Optimizer::AdamW => 3,
+        Optimizer::Sgd => 1,
+    };
+    4 * copies * parameters
 }
 
 /// Reads, packs and cuts the corpus; of a shard, its part.

@@ -17,6 +17,7 @@ use crate::output;
 use crate::progress::Progress;
 use crate::run::{LanguageRecord, MANIFEST, Manifest, ModelRecord, ScoreSettings};
 use anyhow::Context as _;
+use burn::tensor::DType;
 use codingspot_core::Device;
 use codingspot_core::config::LlamaConfig;
 use codingspot_core::kernels::sums::Reduction;
@@ -125,6 +126,7 @@ impl ScoreJob<'_> {
     /// estimator.
     pub(crate) fn run(self) -> anyhow::Result<Vec<Manifest>> {
         let path = self.path.to_owned();
+        crate::memory::keep_freed_memory();
         // wgpu reports a lost device or memory that ran out by a panic.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.run_inner()));
         outcome.unwrap_or_else(|panic| {
@@ -166,11 +168,18 @@ impl ScoreJob<'_> {
             self.plan.residency(),
             &collect,
             self.settings.loss_scale,
-        );
-        let total: usize = self.languages.iter().map(PackedLanguage::batches).sum();
+        )
+        .with_dtype(if self.settings.dtype == "f16" { DType::F16 } else { DType::F32 });
+        if let Some(fine_tune) = self.settings.fine_tune {
+            scorer = scorer.with_fine_tuning(fine_tune);
+        }
+        let passes = |language: &PackedLanguage| {
+            self.settings.fine_tune.map_or(language.batches(), |tune| tune.steps)
+        };
+        let total: usize = self.languages.iter().map(passes).sum();
         let mut progress = Progress::new("Scoring", total as u64);
         let mut batches_done: usize =
-            self.languages[..done.min(self.languages.len())].iter().map(PackedLanguage::batches).sum();
+            self.languages[..done.min(self.languages.len())].iter().map(passes).sum();
         let context = Context {
             path: self.path,
             layout: &layout,
@@ -241,9 +250,9 @@ impl Context<'_> {
             name: language.name.clone(),
             documents: language.documents,
             batches: losses.len(),
-            sequences: language.rows.len(),
+            sequences: losses.len() * language.batch_size,
             dropped_sequences: language.dropped,
-            tokens: (language.rows.len() * language.seq_len()) as u64,
+            tokens: (losses.len() * language.batch_size * language.seq_len()) as u64,
             loss_nats_per_token: losses.iter().sum::<f64>() / losses.len() as f64,
             batch_losses_nats: losses,
             seconds: seconds(),
@@ -263,7 +272,14 @@ impl Context<'_> {
         seconds: &dyn Fn() -> f64,
         tick: &mut dyn FnMut(usize),
     ) -> anyhow::Result<Option<u64>> {
-        let mut sums = Sums::on_device(self.device);
+        let fine_tune = self.settings.fine_tune;
+        let mut sums = if fine_tune.is_some() {
+            scorer.restart_fine_tuning();
+            Sums::along_steps(self.device, self.reductions)
+        } else {
+            Sums::on_device(self.device)
+        };
+        let passes = self.passes(language);
         if let Some(old) = old {
             for (kind, file) in self.sum_readers(&old)? {
                 let (reduction, part) = kind;
@@ -278,8 +294,8 @@ impl Context<'_> {
         let mut last_checkpoint = Instant::now();
         let mut took = Duration::ZERO;
         let mut since = 0;
-        while losses.len() < language.batches() {
-            let batch = losses.len();
+        while losses.len() < passes {
+            let batch = losses.len() % language.batches();
             let rows = language.batch(batch);
             let loss = pollster::block_on(scorer.pass(&[&rows], &mut sums)).map_err(|e| e.in_batch(batch))?;
             losses.extend(loss);
@@ -289,7 +305,8 @@ impl Context<'_> {
                 Some(every) => since >= every,
                 None => last_checkpoint.elapsed() > CHECKPOINT_AFTER.max(took * CHECKPOINT_SHARE),
             };
-            if due && losses.len() < language.batches() {
+            // Moved weights are not on disk, so fine-tuning begins a language anew.
+            if due && losses.len() < passes && fine_tune.is_none() {
                 let begun = Instant::now();
                 let generation = state.new_generation();
                 let folder = state.folder(generation);
@@ -311,7 +328,7 @@ impl Context<'_> {
         }
         let generation = state.new_generation();
         let inputs = pollster::block_on(scorer.take_inputs())?;
-        let mut finishers = self.finishers(state, generation, &language.name, language.batches() as u64)?;
+        let mut finishers = self.finishers(state, generation, &language.name, passes as u64)?;
         pollster::block_on(sums.read_whole(|key, values| -> anyhow::Result<()> {
             let first = band_elements(&self.layout.tensors()[key.tensor], key.band).start;
             finish_sums(&mut finishers, self.stored, key, first, values)
@@ -378,6 +395,11 @@ impl Context<'_> {
             state.checkpoint(Current { batch_losses_nats: losses.clone(), seconds: seconds(), generation })?;
             old = Some(folder);
         }
+    }
+
+    /// Batches that the sums of a language are over: steps, when the weights move.
+    fn passes(&self, language: &PackedLanguage) -> usize {
+        self.settings.fine_tune.map_or(language.batches(), |tune| tune.steps)
     }
 
     /// The files that sums are in.

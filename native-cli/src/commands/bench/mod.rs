@@ -3,6 +3,7 @@
 
 mod decode;
 mod load;
+mod score;
 mod select;
 
 use crate::args::{BenchArgs, BenchCommand, StorageChoice};
@@ -20,6 +21,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let figures = match &args.bench {
         BenchCommand::Load(args) => load::run(args)?,
         BenchCommand::Select(args) => select::run(args)?,
+        BenchCommand::Score(args) => score::run(args)?,
         BenchCommand::Decode(args) => decode::run(args)?,
     };
     output::json(&figures.to_json())
