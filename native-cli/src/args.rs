@@ -209,9 +209,9 @@ fn loss_scale(text: &str) -> Result<f32, String> {
 
 /// `2/8`: the second of eight.
 fn shard(text: &str) -> Result<Shard, String> {
-    let parsed = text.split_once('/').and_then(|(index, count)| {
-        Some(Shard { index: index.parse().ok()?, count: count.parse().ok()? })
-    });
+    let parsed = text
+        .split_once('/')
+        .and_then(|(index, count)| Some(Shard { index: index.parse().ok()?, count: count.parse().ok()? }));
     match parsed {
         Some(shard) if (1..=shard.count).contains(&shard.index) && shard.count <= 1 << 16 => Ok(shard),
         _ => Err(format!("{text:?} is not a shard; expected i/n with i from 1 to n, for instance 2/8")),

@@ -121,7 +121,9 @@ fn cuda() -> anyhow::Result<ChosenDevice> {
         drop(burn::tensor::Tensor::<1>::zeros([1], &device).into_data());
         device
     })
-    .map_err(|_| anyhow::anyhow!("no NVIDIA GPU can be used; check the driver with nvidia-smi, or use --device wgpu"))?;
+    .map_err(|_| {
+        anyhow::anyhow!("no NVIDIA GPU can be used; check the driver with nvidia-smi, or use --device wgpu")
+    })?;
     Ok(ChosenDevice { device, name: "cuda".to_owned() })
 }
 

@@ -1,9 +1,9 @@
 //! How much memory there is, and what people say about it.
 
+use crate::output::{bytes, grouped};
 use codingspot_core::Device;
 use codingspot_core::config::LlamaConfig;
 use codingspot_core::score::{MemoryPlan, PlanRequest};
-use crate::output::{bytes, grouped};
 use std::time::Instant;
 
 /// What is used where nothing is known about a device's memory, bytes.
@@ -24,9 +24,9 @@ pub(crate) fn keep_freed_memory() {
 
 /// A size as people write it: `8GiB`, `500MB`, `1073741824`.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
-    text.parse::<bytesize::ByteSize>()
-        .map(|size| size.as_u64())
-        .map_err(|_| format!("{text:?} is not a size; expected for instance 8GiB, 500MB, or a number of bytes"))
+    text.parse::<bytesize::ByteSize>().map(|size| size.as_u64()).map_err(|_| {
+        format!("{text:?} is not a size; expected for instance 8GiB, 500MB, or a number of bytes")
+    })
 }
 
 /// Bytes that may be used where `--memory-limit` says nothing: four fifths of what is free in host
@@ -77,7 +77,8 @@ pub(crate) fn describe(
     request: &PlanRequest,
     tokens: Option<(u64, f64)>,
 ) -> String {
-    let place = |resident: bool, streamed: &str| if resident { "stay on the device" } else { streamed }.to_owned();
+    let place =
+        |resident: bool, streamed: &str| if resident { "stay on the device" } else { streamed }.to_owned();
     let blocks = config.num_hidden_layers;
     let mut text = format!(
         "Plan for batches of {} × {} tokens within {}:\n",

@@ -6,7 +6,8 @@ use crate::progress::Progress;
 use anyhow::Context as _;
 use codingspot_core::Device;
 use codingspot_core::checkpoint::{
-    ByteSource, CheckpointError, Fingerprint, FingerprintBuilder, LoadedModel, SafetensorsSource, ShardIndex, SourceError, TensorSource as _, load_model,
+    ByteSource, CheckpointError, Fingerprint, FingerprintBuilder, LoadedModel, SafetensorsSource, ShardIndex,
+    SourceError, TensorSource as _, load_model,
 };
 use codingspot_core::config::LlamaConfig;
 use codingspot_core::layout::ParameterLayout;

@@ -151,7 +151,11 @@ impl Run {
             anyhow::bail!(
                 "{} holds one run for each estimator; name one of them: {}",
                 path.display(),
-                several.iter().map(|name| path.join(name).display().to_string()).collect::<Vec<_>>().join(", ")
+                several
+                    .iter()
+                    .map(|name| path.join(name).display().to_string())
+                    .collect::<Vec<_>>()
+                    .join(", ")
             );
         }
         anyhow::ensure!(

@@ -57,13 +57,7 @@ pub fn forward_reference(q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, shape: Sha
 }
 
 /// Gradients of queries, keys and values from the gradient `dy` of the output, shapes as theirs.
-pub fn backward(
-    q: &Tensor<2>,
-    k: &Tensor<2>,
-    v: &Tensor<2>,
-    dy: &Tensor<2>,
-    shape: Shape,
-) -> [Tensor<2>; 3] {
+pub fn backward(q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, dy: &Tensor<2>, shape: Shape) -> [Tensor<2>; 3] {
     #[cfg(feature = "flex")]
     if let (Some(q), Some(k), Some(v), Some(dy)) =
         (CpuTensor::view(q), CpuTensor::view(k), CpuTensor::view(v), CpuTensor::view(dy))

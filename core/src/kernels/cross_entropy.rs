@@ -34,7 +34,11 @@ pub fn statistics(logits: &Tensor<2>, targets: &[u32], start: usize) -> BandStat
             let piece = task * rows..n.min((task + 1) * rows);
             cpu::vectorized(
                 #[inline(always)]
-                || piece.map(|row| row_statistics(&values[row * width..(row + 1) * width])).collect::<Vec<_>>(),
+                || {
+                    piece
+                        .map(|row| row_statistics(&values[row * width..(row + 1) * width]))
+                        .collect::<Vec<_>>()
+                },
             )
         });
         let (max, sum): (Vec<f32>, Vec<f32>) = parts.into_iter().flatten().unzip();
@@ -144,7 +148,8 @@ pub fn gradient_reference(
     let [n, width] = logits.dims();
     let device = logits.device();
     let (index, inside) = band_targets(targets, start, width, &logits);
-    let columns = Tensor::<1, Int>::arange(0..i64::try_from(width).expect("a band"), &device).unsqueeze::<2>();
+    let columns =
+        Tensor::<1, Int>::arange(0..i64::try_from(width).expect("a band"), &device).unsqueeze::<2>();
     let one_hot = columns.equal(index.expand([n, width])).float() * inside.unsqueeze_dim(1);
     let weights: Vec<f32> =
         targets.iter().map(|&target| if target == NO_TARGET { 0.0 } else { scale }).collect();

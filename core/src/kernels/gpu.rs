@@ -1,7 +1,9 @@
 //! Kernels for GPUs, in CubeCL.
 
 use super::sums::Reduction;
-use burn::backend::{Backend, Dispatch, DispatchTensor, DispatchTensorKind, backend_extension, tensor::FloatTensor};
+use burn::backend::{
+    Backend, Dispatch, DispatchTensor, DispatchTensorKind, backend_extension, tensor::FloatTensor,
+};
 use burn::tensor::{DType, Tensor};
 use burn_cubecl::CubeBackend;
 use cubecl::calculate_cube_count_elemwise;
@@ -18,7 +20,11 @@ pub trait SumOps: Backend {
 }
 
 #[cube(launch)]
-fn accumulate_kernel(sum: &mut cubecl::prelude::Tensor<f32>, gradient: &cubecl::prelude::Tensor<f32>, #[comptime] reduction: u32) {
+fn accumulate_kernel(
+    sum: &mut cubecl::prelude::Tensor<f32>,
+    gradient: &cubecl::prelude::Tensor<f32>,
+    #[comptime] reduction: u32,
+) {
     if ABSOLUTE_POS < sum.len() {
         let g = gradient[ABSOLUTE_POS];
         if reduction == 0 {

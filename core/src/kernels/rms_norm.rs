@@ -45,16 +45,12 @@ pub fn backward(
     residual: Tensor<2>,
 ) -> (Tensor<2>, Tensor<1>) {
     #[cfg(feature = "flex")]
-    let residual = match (
-        CpuTensor::take(residual),
-        CpuTensor::view(x),
-        CpuTensor::view(gain),
-        CpuTensor::view(dy),
-    ) {
-        (Ok(out), Some(x), Some(gain), Some(dy)) => return backward_cpu(out, &x, &gain, &dy, eps),
-        (Ok(out), ..) => out.into_tensor(),
-        (Err(residual), ..) => residual,
-    };
+    let residual =
+        match (CpuTensor::take(residual), CpuTensor::view(x), CpuTensor::view(gain), CpuTensor::view(dy)) {
+            (Ok(out), Some(x), Some(gain), Some(dy)) => return backward_cpu(out, &x, &gain, &dy, eps),
+            (Ok(out), ..) => out.into_tensor(),
+            (Err(residual), ..) => residual,
+        };
     backward_reference(x, gain, eps, dy, residual)
 }
 

@@ -111,8 +111,7 @@ pub fn take_rows(gradient: Tensor<2>, ids: &[u32]) -> (Tensor<2>, Tensor<2>) {
     };
     let index = row_indices(ids, &gradient);
     let rows = gradient.clone().select(0, index.clone());
-    let rest =
-        gradient.select_assign(0, index, rows.clone().neg(), burn::tensor::IndexingUpdateOp::Add);
+    let rest = gradient.select_assign(0, index, rows.clone().neg(), burn::tensor::IndexingUpdateOp::Add);
     debug_assert_eq!(rows.dims(), [ids.len(), width]);
     (rows, rest)
 }

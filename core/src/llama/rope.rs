@@ -1,7 +1,7 @@
 //! Rotary position embedding, rotate-half form.
 
-use crate::kernels::rotary::Angles;
 use crate::config::{Llama3RopeScaling, LlamaConfig};
+use crate::kernels::rotary::Angles;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use std::f64::consts::TAU;
 

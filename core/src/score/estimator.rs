@@ -161,8 +161,13 @@ mod tests {
     #[test]
     fn wanda_multiplies_columns() {
         let weights = [1.0, -2.0, 3.0, 4.0];
-        let part =
-            TensorPart { weights: &weights, offset: 5, position: 0, input_rms: Some(&[1.0, 10.0, 100.0]), seed: 0 };
+        let part = TensorPart {
+            weights: &weights,
+            offset: 5,
+            position: 0,
+            input_rms: Some(&[1.0, 10.0, 100.0]),
+            seed: 0,
+        };
         let mut out = [0.0; 4];
         Estimator::Wanda.score_without_gradients(&part, &mut out);
         assert_eq!(out, [100.0, 2.0, 30.0, 400.0]);

@@ -32,8 +32,7 @@ impl LanguageScorer {
         };
         let residency = Residency { keep_activations: true, stream_head: false };
         let weights = Weights::Resident(Box::new(model.clone()));
-        let scorer =
-            Scorer::new(weights, model.config(), model.device(), seq_len, residency, &collect, 1.0);
+        let scorer = Scorer::new(weights, model.config(), model.device(), seq_len, residency, &collect, 1.0);
         Self {
             scorer,
             model: model.clone(),
@@ -51,7 +50,8 @@ impl LanguageScorer {
     /// [`ScoreError`]; nothing of the batch counts then, and the scorer is of no more use.
     pub async fn add_batch(&mut self, rows: &[&[u32]]) -> Result<f64, ScoreError> {
         let batch = self.losses_nats.len();
-        let losses = self.scorer.pass(&[rows], &mut self.sums).await.map_err(|error| error.in_batch(batch))?;
+        let losses =
+            self.scorer.pass(&[rows], &mut self.sums).await.map_err(|error| error.in_batch(batch))?;
         self.losses_nats.extend(&losses);
         Ok(losses[0])
     }

@@ -644,7 +644,9 @@ impl Scorer {
         }
         let d_hidden = d_chunks
             .into_iter()
-            .map(|chunks| Tensor::cat(chunks.into_iter().map(|dx| dx.expect("a head has a band")).collect(), 0))
+            .map(|chunks| {
+                Tensor::cat(chunks.into_iter().map(|dx| dx.expect("a head has a band")).collect(), 0)
+            })
             .collect();
         Ok((losses, d_hidden, pending))
     }

@@ -195,9 +195,7 @@ impl<'a> Sums<'a> {
                 }
                 Ok(())
             }
-            Home::Host(host) => {
-                host.store(key, read_f32(sum).await?, last).map_err(ScoreError::Sums)
-            }
+            Home::Host(host) => host.store(key, read_f32(sum).await?, last).map_err(ScoreError::Sums),
         }
     }
 

@@ -93,8 +93,7 @@ impl Tuner {
                 let first = first * BETA_1 + gradient.clone() * (1.0 - BETA_1);
                 let second = second * BETA_2 + gradient.square() * (1.0 - BETA_2);
                 let (bias_1, bias_2) = (1.0 - BETA_1.powi(self.step), 1.0 - BETA_2.powi(self.step));
-                let direction =
-                    (first.clone() / bias_1) / ((second.clone() / bias_2).sqrt() + EPSILON);
+                let direction = (first.clone() / bias_1) / ((second.clone() / bias_2).sqrt() + EPSILON);
                 self.moments.insert(key, (first, second));
                 weight * (1.0 - lr * WEIGHT_DECAY) - direction * lr
             }

@@ -50,7 +50,10 @@ pub(crate) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
         },
     });
     if fine_tune.is_some() && (half || args.shard.is_some()) {
-        return Err(UsageError("fine-tuning runs in f32 and in one piece: not with --dtype f16 or --shard".to_owned()).into());
+        return Err(UsageError(
+            "fine-tuning runs in f32 and in one piece: not with --dtype f16 or --shard".to_owned(),
+        )
+        .into());
     }
     let settings = ScoreSettings {
         estimator: estimators[0],
@@ -102,7 +105,12 @@ pub(crate) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     } else {
         let fingerprint = model.fingerprint()?;
         let reader = Box::new(PrefetchReader::new(Arc::clone(&stored)));
-        let streamed = StreamedWeights::new(&model.config, &device.device, if half { DType::F16 } else { DType::F32 }, reader)?;
+        let streamed = StreamedWeights::new(
+            &model.config,
+            &device.device,
+            if half { DType::F16 } else { DType::F32 },
+            reader,
+        )?;
         (Weights::Streamed(streamed), fingerprint)
     };
     let record = ModelRecord {

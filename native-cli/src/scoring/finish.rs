@@ -73,12 +73,15 @@ impl<'a> Finisher<'a> {
         let folder = paths.folder.map(temporary);
         if let Some(folder) = &folder {
             if folder.exists() {
-                fs::remove_dir_all(folder).with_context(|| format!("{} can't be removed", folder.display()))?;
+                fs::remove_dir_all(folder)
+                    .with_context(|| format!("{} can't be removed", folder.display()))?;
             }
             fs::create_dir_all(folder).with_context(|| format!("{} can't be created", folder.display()))?;
         }
         let kept = match (&folder, paths.keep_scores) {
-            (Some(folder), true) => Some(ValueWriter::create(&folder.join("scores.safetensors"), layout.tensors())?),
+            (Some(folder), true) => {
+                Some(ValueWriter::create(&folder.join("scores.safetensors"), layout.tensors())?)
+            }
             _ => None,
         };
         let count = if folder.is_some() { count_of(layout.num_parameters(), TOP_PERCENT) } else { 0 };
@@ -90,7 +93,14 @@ impl<'a> Finisher<'a> {
             top: StreamingTop::new(count),
             tensor_sums: vec![0.0; layout.tensors().len()],
         };
-        Ok(Self { layout, estimator, batches, unscale: 1.0, seed: 0, output: Output::Scores(Box::new(output)) })
+        Ok(Self {
+            layout,
+            estimator,
+            batches,
+            unscale: 1.0,
+            seed: 0,
+            output: Output::Scores(Box::new(output)),
+        })
     }
 
     pub(super) fn contributions(
@@ -125,7 +135,12 @@ impl<'a> Finisher<'a> {
     }
 
     /// Contributions of parameters `first..` of a tensor.
-    pub(super) fn contribution(&mut self, tensor: usize, first: u64, mut values: Vec<f32>) -> anyhow::Result<()> {
+    pub(super) fn contribution(
+        &mut self,
+        tensor: usize,
+        first: u64,
+        mut values: Vec<f32>,
+    ) -> anyhow::Result<()> {
         match &mut self.output {
             Output::Contributions(writer) => writer.write(tensor, first, &values),
             Output::Scores(_) => {
@@ -182,7 +197,10 @@ impl<'a> Finisher<'a> {
         let number = u16::try_from(tensor).context("a layout has fewer than 65536 tensors")?;
         let offset = u32::try_from(first).context("a tensor has fewer than 2^32 parameters")?;
         output.top.add(number, offset, &scores).map_err(|bad| {
-            anyhow::anyhow!("the score of {name} at offset {} is not finite; nothing was written", first + bad.index as u64)
+            anyhow::anyhow!(
+                "the score of {name} at offset {} is not finite; nothing was written",
+                first + bad.index as u64
+            )
         })?;
         if let Some(kept) = &mut output.kept {
             kept.write(tensor, first, &scores)?;

@@ -16,6 +16,7 @@ pub(crate) use weights::{PrefetchReader, StoredWeights};
 use crate::output;
 use crate::progress::Progress;
 use crate::run::{LanguageRecord, MANIFEST, Manifest, ModelRecord, ScoreSettings};
+use crate::synth::check_free_space;
 use anyhow::Context as _;
 use burn::tensor::DType;
 use codingspot_core::Device;
@@ -23,8 +24,8 @@ use codingspot_core::config::LlamaConfig;
 use codingspot_core::kernels::sums::Reduction;
 use codingspot_core::layout::{Module, ParameterLayout, TensorSpec};
 use codingspot_core::score::{
-    Collect, Estimator, HostSums, InputSquares, MemoryPlan, Needs, Scorer, SumKey, SumPart, Sums, Weights, add_parts,
-    band_elements, bands,
+    Collect, Estimator, HostSums, InputSquares, MemoryPlan, Needs, Scorer, SumKey, SumPart, Sums, Weights,
+    add_parts, band_elements, bands,
 };
 use files::{ValueReader, ValueWriter, read_vectors, write_vectors};
 use finish::{FinishPaths, Finisher};
@@ -129,26 +130,56 @@ impl ScoreJob<'_> {
         crate::memory::keep_freed_memory();
         // wgpu reports a lost device or memory that ran out by a panic.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.run_inner()));
-        outcome.unwrap_or_else(|panic| {
-            let reason = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("no reason given");
-            Err(anyhow::anyhow!("the device failed: {reason}"))
-        })
-        .with_context(|| {
-            if path.join(PROGRESS).is_file() {
-                format!("scoring ended early; the same command goes on from the last checkpoint in {}", path.display())
-            } else {
-                "scoring failed".to_owned()
-            }
-        })
+        outcome
+            .unwrap_or_else(|panic| {
+                let reason = panic
+                    .downcast_ref::<String>()
+                    .map(String::as_str)
+                    .or_else(|| panic.downcast_ref::<&str>().copied())
+                    .unwrap_or("no reason given");
+                Err(anyhow::anyhow!("the device failed: {reason}"))
+            })
+            .with_context(|| {
+                if path.join(PROGRESS).is_file() {
+                    format!(
+                        "scoring ended early; the same command goes on from the last checkpoint in {}",
+                        path.display()
+                    )
+                } else {
+                    "scoring failed".to_owned()
+                }
+            })
+    }
+
+    /// Most bytes on disk at one time: totals before and after a language, sums before and after a
+    /// checkpoint, and what is kept of every language.
+    fn disk_bytes(&self, layout: &ParameterLayout) -> u64 {
+        let one = 4 * layout.num_parameters();
+        let (estimators, languages) = (self.estimators.len() as u64, self.languages.len() as u64);
+        let copies = |several: bool| if several { 2 } else { 1 };
+        let totals = if self.settings.shard.is_some() { 0 } else { estimators * copies(languages > 1) };
+        let longest = self.languages.iter().map(PackedLanguage::batches).max().unwrap_or(0);
+        let at_once = if self.plan.sums_resident { 1 } else { self.plan.batches_per_pass };
+        let checkpoints = longest > at_once && self.settings.fine_tune.is_none();
+        let sums = if checkpoints { collect(&self.estimators).reductions.len() as u64 * 2 } else { 0 };
+        let every = self.settings.keep_language_scores || self.settings.shard.is_some();
+        let kept = if every { estimators * languages } else { 0 };
+        // The top of a language has ten bytes an entry.
+        let tops = estimators * languages * 10 * layout.num_parameters() / 100;
+        one * (totals + sums + kept) + tops
     }
 
     fn run_inner(self) -> anyhow::Result<Vec<Manifest>> {
         let layout = ParameterLayout::new(self.config);
         let mut state = State::open(self.path, self.identity()?)?;
+        if state.is_new() {
+            let room = check_free_space(self.path, self.disk_bytes(&layout));
+            if let Err(error) = room {
+                // Nothing was begun that could go on.
+                state.remove()?;
+                return Err(error);
+            }
+        }
         let done = state.done().len();
         if done > 0 || state.current().is_some() {
             let batches = state.current().map_or(0, |current| current.batch_losses_nats.len());
@@ -173,9 +204,8 @@ impl ScoreJob<'_> {
         if let Some(fine_tune) = self.settings.fine_tune {
             scorer = scorer.with_fine_tuning(fine_tune);
         }
-        let passes = |language: &PackedLanguage| {
-            self.settings.fine_tune.map_or(language.batches(), |tune| tune.steps)
-        };
+        let passes =
+            |language: &PackedLanguage| self.settings.fine_tune.map_or(language.batches(), |tune| tune.steps);
         let total: usize = self.languages.iter().map(passes).sum();
         let mut progress = Progress::new("Scoring", total as u64);
         let mut batches_done: usize =
@@ -236,7 +266,9 @@ impl Context<'_> {
         let (mut losses, earlier) =
             before.as_ref().map_or((Vec::new(), 0.0), |c| (c.batch_losses_nats.clone(), c.seconds));
         let old = before.map(|current| state.folder(current.generation));
-        let inputs = old.as_deref().map_or(Ok(InputSquares::default()), |old| self.read_inputs(old, language, losses.len()))?;
+        let inputs = old
+            .as_deref()
+            .map_or(Ok(InputSquares::default()), |old| self.read_inputs(old, language, losses.len()))?;
         scorer.restore_inputs(&inputs);
         tick(losses.len());
         let started = Instant::now();
@@ -313,14 +345,19 @@ impl Context<'_> {
                 let mut writers = self.sum_writers(&folder)?;
                 pollster::block_on(sums.read_device(|key, values| -> anyhow::Result<()> {
                     let first = band_elements(&self.layout.tensors()[key.tensor], key.band).start;
-                    let writer = writers.get_mut(&(key.reduction, key.part)).context("a writer for every sum")?;
+                    let writer =
+                        writers.get_mut(&(key.reduction, key.part)).context("a writer for every sum")?;
                     writer.write(key.tensor, first, &values)
                 }))?;
                 for (_, writer) in writers {
                     writer.finish()?;
                 }
                 self.write_inputs(scorer, &folder)?;
-                state.checkpoint(Current { batch_losses_nats: losses.clone(), seconds: seconds(), generation })?;
+                state.checkpoint(Current {
+                    batch_losses_nats: losses.clone(),
+                    seconds: seconds(),
+                    generation,
+                })?;
                 took = begun.elapsed();
                 last_checkpoint = Instant::now();
                 since = 0;
@@ -384,7 +421,8 @@ impl Context<'_> {
                 for (kind, writer) in new {
                     drop(writer);
                     let scratch = sums_file(&folder, kind);
-                    fs::remove_file(&scratch).with_context(|| format!("{} can't be removed", scratch.display()))?;
+                    fs::remove_file(&scratch)
+                        .with_context(|| format!("{} can't be removed", scratch.display()))?;
                 }
                 return Ok(Some(generation));
             }
@@ -392,7 +430,11 @@ impl Context<'_> {
                 writer.finish()?;
             }
             self.write_inputs(scorer, &folder)?;
-            state.checkpoint(Current { batch_losses_nats: losses.clone(), seconds: seconds(), generation })?;
+            state.checkpoint(Current {
+                batch_losses_nats: losses.clone(),
+                seconds: seconds(),
+                generation,
+            })?;
             old = Some(folder);
         }
     }
@@ -404,7 +446,8 @@ impl Context<'_> {
 
     /// The files that sums are in.
     fn sum_files(&self) -> Vec<SumFile> {
-        let mut files: Vec<SumFile> = self.reductions.iter().map(|&reduction| (reduction, SumPart::Main)).collect();
+        let mut files: Vec<SumFile> =
+            self.reductions.iter().map(|&reduction| (reduction, SumPart::Main)).collect();
         let tied = self.layout.tensors().last().is_some_and(|last| last.module == Module::Norm);
         if tied && self.reductions == [Reduction::Signed] {
             files.push((Reduction::Signed, SumPart::Lookup));
@@ -435,15 +478,23 @@ impl Context<'_> {
     fn write_inputs(&self, scorer: &mut Scorer, folder: &Path) -> anyhow::Result<()> {
         let inputs = pollster::block_on(scorer.take_inputs())?;
         if inputs.tokens > 0 {
-            let vectors: Vec<(String, Vec<f32>)> =
-                inputs.by_tensor.iter().map(|(tensor, values)| (tensor.to_string(), values.clone())).collect();
+            let vectors: Vec<(String, Vec<f32>)> = inputs
+                .by_tensor
+                .iter()
+                .map(|(tensor, values)| (tensor.to_string(), values.clone()))
+                .collect();
             write_vectors(&folder.join(INPUTS), &vectors)?;
             scorer.restore_inputs(&inputs);
         }
         Ok(())
     }
 
-    fn read_inputs(&self, folder: &Path, language: &PackedLanguage, batches: usize) -> anyhow::Result<InputSquares> {
+    fn read_inputs(
+        &self,
+        folder: &Path,
+        language: &PackedLanguage,
+        batches: usize,
+    ) -> anyhow::Result<InputSquares> {
         let file = folder.join(INPUTS);
         if !file.is_file() {
             return Ok(InputSquares::default());
@@ -451,7 +502,8 @@ impl Context<'_> {
         let mut by_tensor = BTreeMap::new();
         for (name, values) in read_vectors(&file)? {
             let tensor: usize = name.parse().with_context(|| format!("{} was refused", file.display()))?;
-            let spec = self.layout.tensors().get(tensor).filter(|spec| spec.shape.last() == Some(&values.len()));
+            let spec =
+                self.layout.tensors().get(tensor).filter(|spec| spec.shape.last() == Some(&values.len()));
             spec.with_context(|| format!("{} is of another model", file.display()))?;
             by_tensor.insert(tensor, values);
         }
@@ -477,7 +529,8 @@ impl Context<'_> {
                     estimator_path(self.path, self.estimators, estimator).join("languages").join(language);
                 let mut finisher = if self.settings.shard.is_some() {
                     // The totals' folder is made all the same: the checkpoint names it.
-                    fs::create_dir_all(&new).with_context(|| format!("{} can't be created", new.display()))?;
+                    fs::create_dir_all(&new)
+                        .with_context(|| format!("{} can't be created", new.display()))?;
                     Finisher::contributions(self.layout, estimator, &folder)?
                 } else {
                     let old = old.as_deref().map(|old| total_file(old, estimator));

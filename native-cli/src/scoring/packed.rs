@@ -90,7 +90,8 @@ pub(crate) fn take_shard(languages: Vec<PackedLanguage>, shard: Shard) -> Vec<Pa
             pieces[mine.clone()].iter().filter(|(l, _)| *l == number).map(|(_, part)| *part).collect();
         let (Some(first), Some(last)) = (my_parts.first(), my_parts.last()) else { continue };
         let batches = language.batches();
-        let range = batches * first / parts * language.batch_size..batches * (last + 1) / parts * language.batch_size;
+        let range =
+            batches * first / parts * language.batch_size..batches * (last + 1) / parts * language.batch_size;
         if range.is_empty() {
             continue;
         }

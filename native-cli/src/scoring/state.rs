@@ -74,8 +74,9 @@ impl State {
             state.write()?;
             return Ok(state);
         }
-        let progress: Progress = serde_json::from_str(&read_text(&file, MAX_BYTES)?)
-            .with_context(|| format!("{} was refused; remove {} to begin anew", file.display(), path.display()))?;
+        let progress: Progress = serde_json::from_str(&read_text(&file, MAX_BYTES)?).with_context(|| {
+            format!("{} was refused; remove {} to begin anew", file.display(), path.display())
+        })?;
         anyhow::ensure!(
             progress.format == FORMAT,
             "{} has format {}, this build reads {FORMAT}; remove {} to begin anew",
@@ -93,6 +94,11 @@ impl State {
         let state = Self { path: path.to_owned(), progress };
         state.clean()?;
         Ok(state)
+    }
+
+    /// Whether nothing was scored yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.progress.done.is_empty() && self.progress.current.is_none()
     }
 
     pub(super) fn done(&self) -> &[LanguageRecord] {
@@ -194,7 +200,11 @@ fn check_free(path: &Path) -> anyhow::Result<()> {
         path.display()
     );
     let empty = path.is_dir() && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
-    anyhow::ensure!(empty, "{} exists already and is not empty; choose another name or remove it", path.display());
+    anyhow::ensure!(
+        empty,
+        "{} exists already and is not empty; choose another name or remove it",
+        path.display()
+    );
     Ok(())
 }
 
@@ -218,7 +228,11 @@ fn difference(found: &Identity, asked: &Identity) -> Option<String> {
         let names = |languages: &[(String, String)]| {
             languages.iter().map(|(name, digest)| format!("{name}:{digest}")).collect::<Vec<_>>().join(", ")
         };
-        return Some(format!("corpus ({} there, {} asked for)", names(&found.languages), names(&asked.languages)));
+        return Some(format!(
+            "corpus ({} there, {} asked for)",
+            names(&found.languages),
+            names(&asked.languages)
+        ));
     }
     (found != asked).then(|| "set of settings".to_owned())
 }

@@ -34,9 +34,14 @@ impl StoredWeights {
             .tensors()
             .iter()
             .map(|spec| {
-                source.tensors().iter().position(|info| info.name == spec.name && info.shape == spec.shape).ok_or_else(
-                    || CheckpointError::MissingTensor { name: spec.name.clone(), expected: spec.shape.clone() },
-                )
+                source
+                    .tensors()
+                    .iter()
+                    .position(|info| info.name == spec.name && info.shape == spec.shape)
+                    .ok_or_else(|| CheckpointError::MissingTensor {
+                        name: spec.name.clone(),
+                        expected: spec.shape.clone(),
+                    })
             })
             .collect::<Result<Vec<_>, _>>()?;
         let read = move |tensor: usize, range: Range<u64>| {
