@@ -685,8 +685,9 @@ impl Scorer {
         }
         let spec = &self.layout.tensors()[0];
         let hidden = self.config.hidden_size;
-        // The head's products went straight into the sum; lookups are summed beside them.
-        let apart = self.config.tie_word_embeddings && self.direct();
+        // The head has added to the sums for all batches of the pass; rows of lookups are summed beside
+        // them, or the order of additions would depend on how many batches a pass takes.
+        let apart = self.config.tie_word_embeddings;
         for (band, band_rows) in bands(spec).into_iter().enumerate() {
             for &reduction in &self.reductions {
                 let main = SumKey::main(reduction, 0, band);

@@ -132,13 +132,16 @@ impl MemoryPlan {
         let handover = u64::from(!choice.sums_resident);
         // A gradient that is needed by itself (not `signed` alone) is one tensor more.
         let extra = u64::from(reductions > 1);
+        // Lookups of tied embeddings are summed apart.
+        let lookups = if config.tie_word_embeddings { sizes.vocabulary } else { 0 };
+        let all_sums = (sizes.parameters + lookups) * reductions;
         let block_sums = if choice.sums_resident {
-            4 * (sizes.parameters * reductions + extra * sizes.largest)
+            4 * (all_sums + extra * sizes.largest)
         } else {
             4 * (sizes.block * reductions + (extra + handover) * sizes.largest)
         };
         let head_sums = if choice.sums_resident {
-            4 * (sizes.parameters * reductions + extra * sizes.vocabulary)
+            4 * (all_sums + extra * sizes.vocabulary)
         } else {
             4 * (head_part * (reductions + extra) + handover * sizes.band)
         };

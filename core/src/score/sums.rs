@@ -28,7 +28,8 @@ pub struct SumKey {
 pub enum SumPart {
     /// All of it, or all but the next.
     Main,
-    /// Of an embedding that is the head too: what flows through lookups.
+    /// Of an embedding that is the head too: what flows through lookups, with the head's part of the
+    /// same rows where gradients are formed by themselves.
     Lookup,
 }
 

@@ -449,8 +449,8 @@ impl Context<'_> {
         let mut files: Vec<SumFile> =
             self.reductions.iter().map(|&reduction| (reduction, SumPart::Main)).collect();
         let tied = self.layout.tensors().last().is_some_and(|last| last.module == Module::Norm);
-        if tied && self.reductions == [Reduction::Signed] {
-            files.push((Reduction::Signed, SumPart::Lookup));
+        if tied {
+            files.extend(self.reductions.iter().map(|&reduction| (reduction, SumPart::Lookup)));
         }
         files
     }
