@@ -5,6 +5,9 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+/// How the names of temporary files and directories begin.
+pub(crate) const TEMPORARY: &str = ".codingspot-";
+
 /// Writes `bytes` to a temporary file beside `path` and renames it.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     write_with(path, |file| file.write_all(bytes))
@@ -18,7 +21,7 @@ pub(crate) fn write_with(
     let folder = parent(path);
     let write = || -> std::io::Result<()> {
         fs::create_dir_all(folder)?;
-        let mut file = tempfile::Builder::new().prefix(".codingspot-").tempfile_in(folder)?;
+        let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
         fill(file.as_file_mut())?;
         file.as_file().sync_all()?;
         make_readable(file.path())?;
@@ -67,7 +70,7 @@ impl NewDirectory {
         let folder = parent(path);
         let create = || -> std::io::Result<_> {
             fs::create_dir_all(folder)?;
-            tempfile::Builder::new().prefix(".codingspot-").tempdir_in(folder)
+            tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(folder)
         };
         let temporary = create().with_context(|| format!("{} can't be created", path.display()))?;
         Ok(Self { temporary, path: path.to_owned() })

@@ -5,6 +5,8 @@
 //! Tolerance: 1e-5 of the norm. Both sides are f32 and add in different orders; they differ by some
 //! 1e-7 times the square root of the number of terms.
 
+#![expect(clippy::cast_possible_truncation, reason = "shapes are small, and f32 is what is compared")]
+
 use burn::tensor::{DType, Tensor, TensorData};
 use codingspot_core::Device;
 use codingspot_core::kernels::cross_entropy::{self, BandStatistics, NO_TARGET};
@@ -29,7 +31,7 @@ fn matrix(random: &mut Random, shape: [usize; 2], scale: f32) -> Tensor<2> {
 }
 
 fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
-    tensor.to_data().try_into_vec().unwrap()
+    tensor.to_data().try_into_vec().expect("f32")
 }
 
 fn bits<const D: usize>(tensor: &Tensor<D>) -> Vec<u32> {
@@ -255,7 +257,7 @@ fn attention_equals_its_composed_form() {
 /// A vocabulary cut at random places: first row and width of each band.
 fn cut(random: &mut Random) -> Vec<(usize, usize)> {
     let mut start = 0;
-    (0..1 + random.below(4))
+    (0..=random.below(4))
         .map(|_| {
             let width = random.choose(&WIDTHS);
             start += width;

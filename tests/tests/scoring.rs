@@ -5,6 +5,12 @@
 //! Tolerance: 1e-5 of a tensor's norm, unless a comment says more. Both sides are f32 and add in
 //! different orders.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test that can't go on fails; shapes are small, and f32 is what is compared"
+)]
+
 use burn::tensor::DType;
 use codingspot_core::Device;
 use codingspot_core::checkpoint::{
@@ -200,6 +206,7 @@ fn whole_graph(model: &Llama, batches: &[Rows]) -> Vec<(f64, Values)> {
 }
 
 /// How a scorer is to work.
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Debug, Clone, Copy)]
 struct Way {
     keep_activations: bool,
@@ -736,7 +743,7 @@ fn whatever_stays_in_memory_the_bits_are_the_same() {
 }
 
 /// Asserts that a model gives whole-graph gradients, and the same bits in several ways.
-fn check_vocabulary(what: &str, model: &Llama, batches: &[Rows]) {
+fn check_vocabulary(what: &str, model: &Llama, batches: &[Rows], of: &[&[Reduction]]) {
     let expected = whole_graph(model, &batches[..1]).remove(0);
     let (losses, sums) = score(model, &batches[..1], &ALL[..1], PLAIN).unwrap();
     assert!((losses[0] - expected.0).abs() <= 1e-5 * expected.0, "{what}: {} {}", losses[0], expected.0);
@@ -746,10 +753,11 @@ fn check_vocabulary(what: &str, model: &Llama, batches: &[Rows]) {
         assert_close(&format!("{what} {}", spec.name), actual, expected, TOLERANCE);
     }
     drop((expected, sums));
-    for reductions in [&ALL[..1], &ALL[1..]] {
+    for reductions in of {
         let expected = score(model, batches, reductions, PLAIN).unwrap();
-        for (stream_head, host_sums) in [(true, true), (false, true), (true, false)] {
-            let way = Way { stream_head, host_sums, batches_per_pass: 2, keep_activations: false, ..PLAIN };
+        for (stream_head, batches_per_pass) in [(true, 2), (false, 3)] {
+            let way =
+                Way { stream_head, batches_per_pass, host_sums: true, keep_activations: false, ..PLAIN };
             let actual = score(model, batches, reductions, way).unwrap();
             assert!(same_bits(&actual, &expected), "{what} {reductions:?} {way:?}");
         }
@@ -771,9 +779,10 @@ fn bands_of_the_vocabulary_make_no_difference() {
             of(&[edge - 1, edge, 5, edge + 1, 0, last, edge, 77]),
             // Nothing of the second band is looked up.
             of(&[9, 5, edge - 1, 5, 3, 0, 12_345, 20_000]),
-            of(&[edge, last, edge, edge + 1, edge + 7, edge, edge + 3, edge + 8]),
         ];
-        check_vocabulary(&format!("bands, tied {tied}"), &model, &batches);
+        // These matrices take their time: of an untied model, one sum.
+        let reductions: &[&[Reduction]] = if tied { &[&ALL[..1], &ALL[1..2]] } else { &[&ALL[..1]] };
+        check_vocabulary(&format!("bands, tied {tied}"), &model, &batches, reductions);
     }
 }
 
@@ -786,7 +795,7 @@ fn chunks_of_positions_make_no_difference() {
         let model = load(&shape.config(), &shape.weights(&mut random)).model;
         // Chunks of 64, 64 and 2.
         let batches = random_batches(&mut random, shape.vocabulary, [3, 2, 65]);
-        check_vocabulary(&format!("chunks, tied {tied}"), &model, &batches);
+        check_vocabulary(&format!("chunks, tied {tied}"), &model, &batches, &[&ALL[..1], &ALL]);
     }
 }
 
@@ -812,7 +821,7 @@ fn what_is_not_finite_is_refused_by_name() {
     let refused = |values: &Values, batches: &[Rows], reductions: &[Reduction], way: Way| {
         score(&load(&config, values).model, batches, reductions, way).expect_err("it overflows")
     };
-    let ways: Vec<Way> = ways().into_iter().filter(|way| way.loss_scale == 1.0).collect();
+    let ways: Vec<Way> = ways().into_iter().filter(|way| way.loss_scale < 2.0).collect();
 
     // The forward pass: the loss is named, with its batch.
     let mut values = original.clone();

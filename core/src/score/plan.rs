@@ -158,7 +158,10 @@ impl MemoryPlan {
         // (Llama 3.2 3B's shape within 4 GiB: 1.29 GiB of such buffers, 1.77 GiB resident for them).
         let kept = |bytes: u64| bytes / 8 * 3;
         let coming_and_going = |weights: u64, sums: u64| {
-            kept(if choice.weights_resident { 0 } else { weights } + if choice.sums_resident { 0 } else { sums })
+            kept(
+                if choice.weights_resident { 0 } else { weights }
+                    + if choice.sums_resident { 0 } else { sums },
+            )
         };
         let fixed_block = block_weights
             + block_sums

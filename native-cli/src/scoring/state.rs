@@ -8,6 +8,7 @@ use crate::atomic;
 use crate::model::read_text;
 use crate::run::{LanguageRecord, MANIFEST};
 use anyhow::Context as _;
+use codingspot_core::score::Estimator;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -59,8 +60,10 @@ impl State {
     /// Begins a run in `path`, or goes on with one of the same identity.
     pub(super) fn open(path: &Path, identity: Identity) -> anyhow::Result<Self> {
         let file = path.join(PROGRESS);
+        let tidy = || sweep(path).with_context(|| format!("{} can't be tidied up", path.display()));
         if !file.is_file() {
             check_free(path)?;
+            tidy()?;
             fs::create_dir_all(path).with_context(|| format!("{} can't be created", path.display()))?;
             let progress = Progress {
                 format: FORMAT,
@@ -91,6 +94,7 @@ impl State {
                 path.display()
             );
         }
+        tidy()?;
         let state = Self { path: path.to_owned(), progress };
         state.clean()?;
         Ok(state)
@@ -190,6 +194,25 @@ impl State {
     }
 }
 
+/// Whether an entry of a run is a file that was being written when the run was killed.
+fn is_temporary(entry: &fs::DirEntry) -> bool {
+    entry.file_name().to_string_lossy().starts_with(atomic::TEMPORARY) && entry.path().is_file()
+}
+
+/// Removes the temporary files of a run that was killed.
+fn sweep(path: &Path) -> std::io::Result<()> {
+    let folders = Estimator::ALL.iter().map(|estimator| path.join(estimator.name()));
+    for folder in std::iter::once(path.to_owned()).chain(folders).filter(|folder| folder.is_dir()) {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if is_temporary(&entry) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
 fn check_free(path: &Path) -> anyhow::Result<()> {
     if !path.exists() {
         return Ok(());
@@ -199,7 +222,9 @@ fn check_free(path: &Path) -> anyhow::Result<()> {
         "{} holds a finished run; choose another name or remove it",
         path.display()
     );
-    let empty = path.is_dir() && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    // A run that was killed at its first write has a temporary file and nothing else.
+    let free = |entry: std::io::Result<fs::DirEntry>| entry.is_ok_and(|entry| is_temporary(&entry));
+    let empty = path.is_dir() && fs::read_dir(path).is_ok_and(|mut entries| entries.all(free));
     anyhow::ensure!(
         empty,
         "{} exists already and is not empty; choose another name or remove it",
