@@ -401,7 +401,7 @@ fn bad_requests_are_refused_in_one_sentence() {
     refused(
         &["score", model, "--corpus", text(&corpus), "-o", text(&run), "--device", "cpu"],
         1,
-        &["exists already"],
+        &["holds a finished run"],
     );
     refused(&["select", text(&corpus), "-o", text(&out)], 1, &["not a finished run"]);
     refused(&["generate", model, "--prompt-ids", "1", "--device", "cuda"], 2, &["CUDA"]);

@@ -612,6 +612,13 @@ fn a_corpus_that_is_too_short_is_refused() {
     let out = root.path().join("single");
     fs::write(corpus.join("rust.jsonl"), "{\"ids\":[1]}\n").unwrap();
     refused(&score(&model, &corpus, &out, &[]), 1, &["rust"]);
+    assert!(!out.exists());
+    // What the last language has is known before the first is scored.
+    fs::write(corpus.join("go.jsonl"), "{\"ids\":[1,2,3]}\n").unwrap();
+    fs::write(corpus.join("rust.jsonl"), "{\"ids\":[1,2,256]}\n").unwrap();
+    refused(&score(&model, &corpus, &out, &["--languages", "go,rust"]), 1, &["rust", "token 256"]);
+    assert!(!out.exists());
+    fs::remove_file(corpus.join("go.jsonl")).unwrap();
     // Rows that are longer than the sequences asked for keep their length; fewer than a batch make
     // a smaller one.
     fs::write(corpus.join("rust.jsonl"), "{\"ids\":[1,2,3]}\n").unwrap();

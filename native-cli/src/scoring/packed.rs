@@ -3,7 +3,9 @@
 use super::Shard;
 use crate::run::ScoreSettings;
 use anyhow::Context as _;
+use codingspot_core::config::LlamaConfig;
 use codingspot_core::corpus::{Document, pack};
+use codingspot_core::llama::ForwardError;
 use codingspot_core::tokenizer::Tokenizer;
 
 /// One language, packed and cut into batches.
@@ -54,6 +56,24 @@ impl PackedLanguage {
 
     pub(crate) fn seq_len(&self) -> usize {
         self.rows[0].len()
+    }
+
+    /// Checks that a model of `config` can be run on every row.
+    pub(super) fn check(&self, config: &LlamaConfig) -> Result<(), ForwardError> {
+        let (found, limit) = (self.seq_len(), config.max_position_embeddings);
+        if found > limit {
+            return Err(ForwardError::TooLong { found, limit });
+        }
+        if found < 2 {
+            return Err(ForwardError::Empty);
+        }
+        let vocab_size = config.vocab_size;
+        for row in &self.rows {
+            if let Some(position) = row.iter().position(|&token| token as usize >= vocab_size) {
+                return Err(ForwardError::TokenOutOfRange { token: row[position], position, vocab_size });
+            }
+        }
+        Ok(())
     }
 
     /// Batch `index`.
