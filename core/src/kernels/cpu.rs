@@ -95,6 +95,20 @@ pub(super) fn for_rows(out: &mut [f32], width: usize, work: impl Fn(usize, &mut 
     }
 }
 
+/// A copy, made by all threads: where what follows is parallel, a copy by one is half of its time.
+pub(super) fn copy(values: &[f32]) -> Vec<f32> {
+    #[cfg(feature = "rayon")]
+    {
+        use rayon::prelude::*;
+        // The pieces are indexed, so they land side by side without a second copy.
+        values.par_iter().with_min_len(TASK_ELEMENTS).copied().collect()
+    }
+    #[cfg(not(feature = "rayon"))]
+    {
+        values.to_vec()
+    }
+}
+
 /// As [`for_rows`] over two outputs of one shape.
 pub(super) fn for_rows2(
     a: &mut [f32],

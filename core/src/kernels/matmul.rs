@@ -23,6 +23,20 @@ pub fn product_nt(x: &Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
     in_type(x, weight.dtype()).matmul(weight.clone().transpose()).cast(DType::F32)
 }
 
+/// `sum + x · weightᵀ`, for what flows past a layer; shapes as [`product_nt`].
+pub fn add_product_nt(sum: &Tensor<2>, x: &Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
+    #[cfg(feature = "flex")]
+    if let (Some(sum), Some(a), Some(b)) = (CpuTensor::view(sum), CpuTensor::view(x), CpuTensor::view(weight))
+    {
+        let ([n, k], [m, _]) = (x.dims(), weight.dims());
+        let mut out = cpu::copy(sum.as_slice());
+        let a = Matrix::rows(a.as_slice(), n, k);
+        gemm_add(&mut out, a, Matrix::rows(b.as_slice(), m, k).transposed());
+        return cpu::tensor(out, [n, m]);
+    }
+    product_nt(x, weight) + sum.clone()
+}
+
 /// `y · weight`: `[n, d_output]` and `[d_output, d_input]` → `[n, d_input]`.
 pub fn product_nn(y: &Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
     #[cfg(feature = "flex")]

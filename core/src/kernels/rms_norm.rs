@@ -10,7 +10,7 @@ pub fn forward(x: &Tensor<2>, gain: &Tensor<1>, eps: f64) -> Tensor<2> {
     if let (Some(x_), Some(gain_)) = (CpuTensor::view(x), CpuTensor::view(gain)) {
         let [n, width] = x.dims();
         let (x_, gain_) = (x_.as_slice(), gain_.as_slice());
-        let mut out = x_.to_vec();
+        let mut out = cpu::copy(x_);
         cpu::for_rows(&mut out, width, |_, rows| {
             cpu::vectorized(
                 #[inline(always)]

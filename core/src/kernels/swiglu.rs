@@ -9,7 +9,7 @@ pub fn forward(gate: &Tensor<2>, up: &Tensor<2>) -> Tensor<2> {
     #[cfg(feature = "flex")]
     if let (Some(g), Some(u)) = (CpuTensor::view(gate), CpuTensor::view(up)) {
         let u = u.as_slice();
-        let mut out = g.as_slice().to_vec();
+        let mut out = cpu::copy(g.as_slice());
         cpu::for_rows(&mut out, 1, |first, out| {
             let u = &u[first..first + out.len()];
             cpu::vectorized(

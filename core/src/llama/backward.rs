@@ -109,7 +109,7 @@ impl Block {
         drop(normed);
         let mixed = attention::forward(&q, &k, &v, shape.attention);
         probe.input(&[Module::OProj], &mixed);
-        let middle = matmul::product_nt(&mixed, &self.self_attn.o_proj) + x.clone();
+        let middle = matmul::add_product_nt(x, &mixed, &self.self_attn.o_proj);
         let normed = self.post_attention_layernorm.rows(&middle);
         probe.input(&[Module::GateProj, Module::UpProj], &normed);
         let gate = matmul::product_nt(&normed, &self.mlp.gate_proj);
@@ -117,7 +117,7 @@ impl Block {
         drop(normed);
         let inner = swiglu::forward(&gate, &up);
         probe.input(&[Module::DownProj], &inner);
-        let y = matmul::product_nt(&inner, &self.mlp.down_proj) + middle.clone();
+        let y = matmul::add_product_nt(&middle, &inner, &self.mlp.down_proj);
         (y, SavedBlock { q, k, v, mixed, middle, gate, up })
     }
 

@@ -73,19 +73,25 @@ impl Estimator {
     /// `scale` divides the loss scale out (1 without; it is a power of two, so that is exact).
     pub fn contribute(self, sums: &mut [f32], weights: &[f32], scale: f32) {
         debug_assert_eq!(sums.len(), weights.len());
-        let pairs = sums.iter_mut().zip(weights);
-        match self {
-            Self::Signed => pairs.for_each(|(sum, weight)| *sum = *sum * scale * weight),
-            Self::Abs => pairs.for_each(|(sum, weight)| *sum = *sum * scale * weight.abs()),
-            Self::Fisher => pairs.for_each(|(sum, weight)| *sum = *sum * (scale * scale) * (weight * weight)),
-            Self::Magnitude | Self::Random | Self::Wanda => {}
-        }
+        pieces(sums, |first, sums| {
+            let pairs = sums.iter_mut().zip(&weights[first..]);
+            match self {
+                Self::Signed => pairs.for_each(|(sum, weight)| *sum = *sum * scale * weight),
+                Self::Abs => pairs.for_each(|(sum, weight)| *sum = *sum * scale * weight.abs()),
+                Self::Fisher => {
+                    pairs.for_each(|(sum, weight)| *sum = *sum * (scale * scale) * (weight * weight));
+                }
+                Self::Magnitude | Self::Random | Self::Wanda => {}
+            }
+        });
     }
 
     /// Turns contributions of `batches` batches into scores, in place.
     pub fn score(self, contributions: &mut [f32], batches: u64) {
         let batches = batches as f32;
-        contributions.iter_mut().for_each(|value| *value = value.abs() / batches);
+        pieces(contributions, |_, values| {
+            values.iter_mut().for_each(|value| *value = value.abs() / batches);
+        });
     }
 
     /// Scores without gradients of the `out.len()` parameters from `offset` on in a tensor.
@@ -108,6 +114,20 @@ impl Estimator {
             },
             Self::Signed | Self::Abs | Self::Fisher => unreachable!("scores come from gradients"),
         }
+    }
+}
+
+/// Calls `work(first, piece)` for pieces of `values`, in parallel where core may use threads.
+fn pieces(values: &mut [f32], work: impl Fn(usize, &mut [f32]) + Sync + Send) {
+    const PIECE: usize = 1 << 18;
+    #[cfg(feature = "rayon")]
+    {
+        use rayon::prelude::*;
+        values.par_chunks_mut(PIECE).enumerate().for_each(|(piece, values)| work(piece * PIECE, values));
+    }
+    #[cfg(not(feature = "rayon"))]
+    {
+        values.chunks_mut(PIECE).enumerate().for_each(|(piece, values)| work(piece * PIECE, values));
     }
 }
 

@@ -18,8 +18,13 @@ use std::time::Instant;
 pub(crate) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let started = Instant::now();
     let estimators: Vec<Estimator> = {
-        let mut estimators: Vec<Estimator> = args.estimator.iter().map(|&choice| choice.into()).collect();
-        estimators.dedup();
+        let mut estimators: Vec<Estimator> = Vec::new();
+        for &choice in &args.estimator {
+            let estimator = choice.into();
+            if !estimators.contains(&estimator) {
+                estimators.push(estimator);
+            }
+        }
         estimators
     };
     let needs_data = estimators.iter().any(|estimator| estimator.needs() != Needs::Nothing);

@@ -124,11 +124,7 @@ impl<'a> Finisher<'a> {
         let mut at = first;
         for piece in sums.chunks_mut(PIECE as usize) {
             let theta = weights.read(tensor, at..at + piece.len() as u64)?;
-            let (estimator, unscale) = (self.estimator, self.unscale);
-            piece
-                .par_chunks_mut(CHUNK)
-                .zip(theta.par_chunks(CHUNK))
-                .for_each(|(sums, theta)| estimator.contribute(sums, theta, unscale));
+            self.estimator.contribute(piece, &theta, self.unscale);
             at += piece.len() as u64;
         }
         self.contribution(tensor, first, sums)
@@ -144,8 +140,7 @@ impl<'a> Finisher<'a> {
         match &mut self.output {
             Output::Contributions(writer) => writer.write(tensor, first, &values),
             Output::Scores(_) => {
-                let (estimator, batches) = (self.estimator, self.batches);
-                values.par_chunks_mut(CHUNK).for_each(|values| estimator.score(values, batches));
+                self.estimator.score(&mut values, self.batches);
                 self.add_scores(tensor, first, values)
             }
         }

@@ -172,7 +172,9 @@ impl ScoreJob<'_> {
     fn run_inner(self) -> anyhow::Result<Vec<Manifest>> {
         // The last language's corpus too, before anything is computed or written.
         for language in &self.languages {
-            language.check(self.config).with_context(|| format!("the corpus of {} was refused", language.name))?;
+            language
+                .check(self.config)
+                .with_context(|| format!("the corpus of {} was refused", language.name))?;
         }
         let layout = ParameterLayout::new(self.config);
         let mut state = State::open(self.path, self.identity()?)?;
