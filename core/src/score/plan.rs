@@ -30,7 +30,7 @@ pub struct PlanRequest {
 /// A limit that no plan keeps.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "scoring batches of {batch_size} × {seq_len} tokens needs at least {} MiB, and the limit is {} MiB; \
+    "scoring batches of {batch_size} × {seq_len} tokens needs at least {needed} bytes ({} MiB), and the limit is {} MiB; \
      raise --memory-limit, or lower --batch-size or --seq-len",
     needed.div_ceil(1 << 20), limit >> 20
 )]
