@@ -1,8 +1,14 @@
 //! Loss of a model on documents.
 
-use crate::llama::{ForwardError, Llama, RotaryTable, read_f32};
+use crate::kernels::cross_entropy::{self, NO_TARGET};
+use crate::kernels::matmul::product_nt;
+use crate::llama::{ForwardError, Llama, PassShape, RotaryTable, check_tokens, read_f32};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
+
+/// Bytes of logits that exist at once, in f32.
+const LOGITS_BYTES: usize = 64 << 20;
 
 /// Loss of one document.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -54,12 +60,8 @@ pub async fn document_losses(
             })
             .collect();
         let views: Vec<&[u32]> = padded.iter().map(Vec::as_slice).collect();
-        let hidden = model.hidden_states(&views, rope)?;
-        let [count, seq, width] = hidden.dims();
-        let hidden = hidden.slice([0..count, 0..seq - 1, 0..width]).reshape([count * (seq - 1), width]);
-        let targets: Vec<u32> = padded.iter().flat_map(|row| row[1..].iter().copied()).collect();
-        let nll = read_f32(model.token_nll(hidden, &targets)).await?;
-        for (slot, nll) in batch.iter().zip(nll.chunks(seq - 1)) {
+        let nll = token_losses(model, &views, rope).await?;
+        for (slot, nll) in batch.iter().zip(nll.chunks(longest)) {
             let real = &nll[..rows[*slot].len() - 1];
             losses[*slot] = DocumentLoss {
                 nats: real.iter().map(|&nats| f64::from(nats)).sum(),
@@ -72,6 +74,57 @@ pub async fn document_losses(
         }
     }
     Ok(Some(losses))
+}
+
+/// Negative log-likelihood in nats of the token after each position of `rows`, all of one length, row
+/// after row; what stands at the last position of a row has no meaning.
+///
+/// Runs through the kernels of scoring, which on a CPU are several times as fast as the composed
+/// forward pass of generation.
+///
+/// # Errors
+/// [`ForwardError`] when the rows can't be run or the device fails.
+pub async fn token_losses(
+    model: &Llama,
+    rows: &[&[u32]],
+    rope: &RotaryTable,
+) -> Result<Vec<f32>, ForwardError> {
+    check_tokens(model.config(), rows)?;
+    let seq = rows[0].len();
+    if seq > rope.length() {
+        return Err(ForwardError::TooLong { found: seq, limit: rope.length() });
+    }
+    if rows.iter().any(|row| row.len() != seq) {
+        return Err(ForwardError::Empty);
+    }
+    let shape = PassShape::new(model.config(), rows.len(), rope, seq);
+    let embedded = model.embed_tokens.lookup(&rows.concat(), model.device());
+    let x = model.layers.iter().fold(embedded, |x, block| block.forward_saving(&x, &shape, &mut ()).0);
+    let hidden = model.norm.rows(&x);
+    let targets: Vec<u32> = rows.iter().flat_map(|row| row[1..].iter().copied().chain([NO_TARGET])).collect();
+    let head = model.lm_head.as_ref().unwrap_or(&model.embed_tokens);
+    let chunk = (LOGITS_BYTES / (4 * model.config().vocab_size)).max(64);
+    let nll = (0..targets.len())
+        .step_by(chunk)
+        .map(|start| {
+            let len = chunk.min(targets.len() - start);
+            let hidden = hidden.clone().narrow(0, start, len);
+            let mut first_row = 0;
+            let parts = head
+                .bands()
+                .iter()
+                .map(|band| {
+                    let logits = product_nt(&hidden, band);
+                    let part = cross_entropy::statistics(&logits, &targets[start..start + len], first_row);
+                    first_row += band.dims()[0];
+                    part
+                })
+                .collect();
+            let (lse, target) = cross_entropy::log_sum_exp(parts);
+            lse - target
+        })
+        .collect();
+    read_f32(Tensor::<1>::cat(nll, 0)).await
 }
 
 /// Token-weighted mean loss. The standard error is that of a ratio estimator over documents
