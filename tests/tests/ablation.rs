@@ -1,7 +1,7 @@
 //! Properties of ablation on weights of every kind, negative zeros and subnormals among them.
 
 use codingspot_core::Device;
-use codingspot_core::ablate::Ablation;
+use codingspot_core::ablate::{Ablation, Replacement};
 use codingspot_core::checkpoint::{LoadedModel, MemorySource, SafetensorsSource, load_model};
 use codingspot_core::config::LlamaConfig;
 use codingspot_core::layout::ParameterLayout;
@@ -49,6 +49,59 @@ fn weight() -> impl Strategy<Value = f32> {
     prop_oneof![Just(-0.0_f32), Just(0.0_f32), Just(f32::MIN_POSITIVE / 8.0), Just(f32::MAX), -2.0_f32..2.0,]
 }
 
+/// These positions, in this order.
+fn spot(loaded: &LoadedModel, positions: &[usize]) -> Spot {
+    let layout = loaded.model.layout();
+    let ranked: Vec<Ranked> = positions
+        .iter()
+        .map(|&position| {
+            let (tensor, offset) = layout.locate(position as u64).unwrap();
+            Ranked { score: 1.0, tensor: tensor as u16, offset: offset as u32 }
+        })
+        .collect();
+    let header = SpotHeader::new(layout, loaded.fingerprint, Scope::All, 100.0, Estimator::Signed, vec![]);
+    Spot::new(header, &ranked)
+}
+
+fn replacement() -> impl Strategy<Value = Replacement> {
+    prop_oneof![
+        Just(Replacement::Zero),
+        Just(Replacement::Mean),
+        Just(Replacement::Flip),
+        (0_u64..4).prop_map(|seed| Replacement::Shuffle { seed }),
+        prop_oneof![Just(0.0_f32), Just(0.5), Just(1.0), Just(2.0)]
+            .prop_map(|factor| Replacement::Scale { factor }),
+    ]
+}
+
+/// What a replacement should leave in `values`, by its definition.
+fn replaced(
+    values: &[f32],
+    active: &[usize],
+    layout: &ParameterLayout,
+    replacement: Replacement,
+) -> Vec<f32> {
+    let mut out = values.to_vec();
+    for (tensor, spec) in layout.tensors().iter().enumerate() {
+        let range = spec.start as usize..(spec.start + spec.numel()) as usize;
+        let here: Vec<usize> = active.iter().copied().filter(|position| range.contains(position)).collect();
+        let originals: Vec<f32> = here.iter().map(|&position| values[position]).collect();
+        let sum: f64 = values[range.clone()].iter().map(|&value| f64::from(value)).sum();
+        let mean = (sum / range.len() as f64) as f32;
+        let new: Vec<f32> = match replacement {
+            Replacement::Zero => vec![0.0; here.len()],
+            Replacement::Mean => vec![mean; here.len()],
+            Replacement::Flip => originals.iter().map(|value| -value).collect(),
+            Replacement::Scale { factor } => originals.iter().map(|value| value * factor).collect(),
+            Replacement::Shuffle { .. } => replacement.values(tensor as u16, &originals, 0.0),
+        };
+        for (position, value) in here.into_iter().zip(new) {
+            out[position] = value;
+        }
+    }
+    out
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -62,18 +115,9 @@ proptest! {
         let mut loaded = model(&values);
         let before = bits(&loaded);
         prop_assert_eq!(&before, &values.iter().map(|value| value.to_bits()).collect::<Vec<_>>());
-        let layout = loaded.model.layout().clone();
         let chosen = &order[..size];
-        let ranked: Vec<Ranked> = chosen
-            .iter()
-            .map(|&position| {
-                let (tensor, offset) = layout.locate(position as u64).unwrap();
-                Ranked { score: 1.0, tensor: tensor as u16, offset: offset as u32 }
-            })
-            .collect();
-        let header = SpotHeader::new(&layout, loaded.fingerprint, Scope::All, 100.0, Estimator::Signed, vec![]);
         let mut ablation =
-            block_on(Ablation::new(&loaded.model, &loaded.fingerprint, Spot::new(header, &ranked))).unwrap();
+            block_on(Ablation::new(&loaded.model, &loaded.fingerprint, spot(&loaded, chosen))).unwrap();
         for step in path {
             let count = step.index(size + 1);
             ablation.set(&mut loaded.model, count);
@@ -83,6 +127,32 @@ proptest! {
                 expected[position] = 0;
             }
             prop_assert_eq!(bits(&loaded), expected);
+        }
+        ablation.set(&mut loaded.model, 0);
+        prop_assert_eq!(bits(&loaded), before);
+    }
+    #[test]
+    fn any_range_is_replaced_as_defined_and_every_way_back_restores_every_bit(
+        values in proptest::collection::vec(weight(), parameters()),
+        order in Just((0..parameters()).collect::<Vec<_>>()).prop_shuffle(),
+        size in 0..=parameters(),
+        replacement in replacement(),
+        path in proptest::collection::vec(any::<(prop::sample::Index, prop::sample::Index)>(), 1..6),
+    ) {
+        let mut loaded = model(&values);
+        let before = bits(&loaded);
+        let layout = loaded.model.layout().clone();
+        let chosen = &order[..size];
+        let spot = spot(&loaded, chosen);
+        let mut ablation =
+            block_on(Ablation::with_replacement(&loaded.model, &loaded.fingerprint, spot, replacement)).unwrap();
+        for (a, b) in path {
+            let (a, b) = (a.index(size + 1), b.index(size + 1));
+            let range = a.min(b)..a.max(b);
+            ablation.set_range(&mut loaded.model, range.clone());
+            prop_assert_eq!(ablation.active(), range.len());
+            let expected = replaced(&values, &chosen[range], &layout, replacement);
+            prop_assert_eq!(bits(&loaded), expected.iter().map(|value| value.to_bits()).collect::<Vec<_>>());
         }
         ablation.set(&mut loaded.model, 0);
         prop_assert_eq!(bits(&loaded), before);

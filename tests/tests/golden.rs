@@ -33,7 +33,7 @@ fn logits(loaded: &LoadedModel, ids: &[Vec<u32>]) -> Vec<f32> {
     let rope = RotaryTable::new(loaded.model.config(), ids[0].len(), loaded.model.device());
     let hidden = loaded.model.hidden_states(&rows(ids), &rope).unwrap();
     let [batch, seq, width] = hidden.dims();
-    loaded.model.logits(hidden.reshape([batch * seq, width])).into_data().into_vec().unwrap()
+    loaded.model.logits(hidden.reshape([batch * seq, width])).into_data().try_into_vec().unwrap()
 }
 
 fn check_logits(device: &Device, tolerance: f64) {
@@ -195,8 +195,13 @@ fn check_ablation(device: &Device, tolerance: f64) {
                 for batch in 0..3 {
                     let ids = fixture.ids(&format!("ids/{language}/{batch}"));
                     let rope = RotaryTable::new(&fixture.config, ids[0].len(), device);
-                    let loss: Vec<f32> =
-                        loaded.model.mean_loss(&rows(&ids), &rope).unwrap().into_data().into_vec().unwrap();
+                    let loss: Vec<f32> = loaded
+                        .model
+                        .mean_loss(&rows(&ids), &rope)
+                        .unwrap()
+                        .into_data()
+                        .try_into_vec()
+                        .unwrap();
                     let expected = golden["loss_after"][&language][batch].as_f64().unwrap();
                     let error = (f64::from(loss[0]) - expected).abs() / expected;
                     assert!(error <= tolerance, "{name} k {k} {language} {batch}: {} {expected}", loss[0]);
@@ -273,7 +278,7 @@ fn the_norm_identity_holds_for_every_block() {
             let weight = block_on(model.read_weight(index)).unwrap();
             let gradient: Vec<f32> = gradients[index]
                 .iter()
-                .flat_map(|piece| piece.to_data().into_vec::<f32>().unwrap())
+                .flat_map(|piece| piece.to_data().try_into_vec::<f32>().unwrap())
                 .collect();
             weight.iter().zip(&gradient).map(|(w, g)| f64::from(*w) * f64::from(*g)).collect()
         };

@@ -328,7 +328,7 @@ fn score(model: &Llama, batches: &[Rows], reductions: &[Reduction], way: Way) ->
             sink(*key, main);
         }
     } else {
-        block_on(on_device.read_whole(|key, values| {
+        block_on(on_device.read_whole(async |key, values| {
             sink(key, values);
             Ok::<_, ScoreError>(())
         }))?;

@@ -69,7 +69,7 @@ impl LanguageScorer {
         let mut sums: Vec<Vec<f32>> = vec![Vec::new(); layout.tensors().len()];
         // Keys come in the order of tensors and bands.
         self.sums
-            .read_whole(|key, values| {
+            .read_whole(async |key, values| {
                 sums[key.tensor].extend(values);
                 Ok::<_, ScoreError>(())
             })

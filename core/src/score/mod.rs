@@ -8,6 +8,7 @@
 #[cfg(feature = "autodiff")]
 mod backward;
 mod estimator;
+mod first_order;
 mod language;
 mod pass;
 mod plan;
@@ -18,6 +19,7 @@ mod weights;
 #[cfg(feature = "autodiff")]
 pub use backward::WholeGraph;
 pub use estimator::{Estimator, Needs, TensorPart, has_inputs};
+pub use first_order::first_order;
 pub use language::LanguageScorer;
 pub use pass::{Collect, InputSquares, Residency, Scorer};
 pub use plan::{MemoryPlan, PlanError, PlanRequest};

@@ -73,6 +73,8 @@ pub struct Scorer {
     /// Type of the operands of matrix products.
     dtype: DType,
     tuner: Option<Tuner>,
+    /// What losses are divided by, instead of the number of targets of their batch.
+    divisor: Option<u64>,
 }
 
 /// What a scorer collects.
@@ -224,7 +226,16 @@ impl Scorer {
             inputs: collect.inputs.then(|| (BTreeMap::new(), 0)),
             dtype: DType::F32,
             tuner: None,
+            divisor: None,
         }
+    }
+
+    /// Takes gradients of each batch's summed loss over `targets`, instead of its mean: summed over
+    /// batches with `targets` targets in all, they are the gradient of the token-weighted mean.
+    #[must_use]
+    pub fn with_divisor(mut self, targets: u64) -> Self {
+        self.divisor = Some(targets);
+        self
     }
 
     /// Multiplies matrices in `dtype`, F32 or F16 (with f32 around them); the weights are held in it
@@ -316,8 +327,9 @@ impl Scorer {
         }
     }
 
-    /// Runs `batches` forward and back, and adds their gradients to `sums`; each batch is rows of
-    /// one length. Returns the batches' mean losses in nats.
+    /// Runs `batches` forward and back, and adds their gradients to `sums`. Rows that are shorter than
+    /// the longest of their batch are padded at the end: causal attention keeps padding out of every
+    /// real token, and it has no target. Returns the batches' mean losses in nats.
     ///
     /// # Errors
     /// [`ScoreError`]; `sums` are then of no more use.
@@ -396,19 +408,23 @@ impl Scorer {
 
     fn prepare(&self, rows: &[&[u32]]) -> Result<Batch, ScoreError> {
         check_tokens(&self.config, rows)?;
-        let seq = rows[0].len();
+        let seq = rows.iter().map(|row| row.len()).max().unwrap_or(0);
         if seq > self.rope.length() {
             return Err(ForwardError::TooLong { found: seq, limit: self.rope.length() }.into());
         }
-        if seq < 2 || rows.iter().any(|row| row.len() != seq) {
+        // Padding would count among the inputs that are watched.
+        let watched = self.inputs.is_some();
+        if rows.iter().any(|row| row.len() < 2 || (watched && row.len() != seq)) {
             return Err(ForwardError::Empty.into());
         }
-        let targets =
-            rows.iter().flat_map(|row| row[1..].iter().copied().chain(std::iter::once(NO_TARGET))).collect();
+        let pad = |row: &[u32], with: u32| std::iter::repeat_n(with, seq - row.len());
         Ok(Batch {
-            ids: rows.concat(),
-            targets,
-            num_targets: rows.len() * (seq - 1),
+            ids: rows.iter().flat_map(|row| row.iter().copied().chain(pad(row, 0))).collect(),
+            targets: rows
+                .iter()
+                .flat_map(|row| row[1..].iter().copied().chain(pad(&row[1..], NO_TARGET)))
+                .collect(),
+            num_targets: rows.iter().map(|row| row.len() - 1).sum(),
             shape: PassShape::new(&self.config, rows.len(), &self.rope, seq),
         })
     }
@@ -507,7 +523,8 @@ impl Scorer {
     }
 
     fn scale(&self, batch: &Batch) -> f32 {
-        (f64::from(self.loss_scale) / batch.num_targets as f64) as f32
+        let divisor = self.divisor.map_or(batch.num_targets as f64, |targets| targets as f64);
+        (f64::from(self.loss_scale) / divisor) as f32
     }
 
     /// The head held whole: chunk by chunk of positions, all bands at each.

@@ -221,7 +221,7 @@ impl<'a> Sums<'a> {
     /// [`ScoreError::Forward`] when the device fails, or what `sink` returns.
     pub async fn read_whole<E: From<ScoreError>>(
         &self,
-        mut sink: impl FnMut(SumKey, Vec<f32>) -> Result<(), E>,
+        mut sink: impl AsyncFnMut(SumKey, Vec<f32>) -> Result<(), E>,
     ) -> Result<(), E> {
         if let Home::Device(sums) | Home::Steps(Steps { sums, .. }) = &self.home {
             for (key, sum) in sums.iter().filter(|(key, _)| key.part == SumPart::Main) {
@@ -230,7 +230,7 @@ impl<'a> Sums<'a> {
                     let lookups = read_f32(lookups.clone()).await.map_err(ScoreError::from)?;
                     add_parts(&mut values, &lookups);
                 }
-                sink(*key, values)?;
+                sink(*key, values).await?;
             }
         }
         Ok(())

@@ -1,8 +1,11 @@
-//! Controls that a spot is compared with.
+//! Controls that a spot is compared with: spots of as many parameters, chosen without its scores.
 
 use super::file::Spot;
+use super::{Ranked, StreamingTop, select};
+use crate::llama::{ForwardError, Llama};
 use rand::{SeedableRng as _, seq::index};
 use rand_chacha::ChaCha8Rng;
+use std::vec::IntoIter;
 
 /// A random spot matched to `spot`: at every rank the same tensor, another offset drawn without
 /// replacement. So every prefix has the same number of parameters in each tensor as the spot's, and
@@ -10,30 +13,90 @@ use rand_chacha::ChaCha8Rng;
 ///
 /// Scores are 0; the header's `control` names the seed.
 pub fn matched_random(spot: &Spot, seed: u64) -> Spot {
+    let draws = tensor_counts(spot)
+        .into_iter()
+        .zip(&spot.header().tensors)
+        .enumerate()
+        .map(|(stream, (count, tensor))| {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            rng.set_stream(stream as u64);
+            let numel = usize::try_from(tensor.numel()).expect("a tensor that fits this machine");
+            let draw = |offset| (u32::try_from(offset).expect("offsets of a spot fit 32 bits"), 0.0);
+            index::sample(&mut rng, numel, count).into_iter().map(draw).collect::<Vec<_>>().into_iter()
+        })
+        .collect();
+    matched(spot, draws, format!("random:{seed}"))
+}
+
+/// The largest weights of `spot`'s scope, as many: a ranking of its own by |θ|. `model` must not be
+/// ablated. The header's `control` is `magnitude`.
+///
+/// # Errors
+/// [`ForwardError::Device`] when the device fails.
+pub async fn magnitude(model: &Llama, spot: &Spot) -> Result<Spot, ForwardError> {
+    let mut top = StreamingTop::new(spot.len() as u64);
+    for (index, spec) in select::in_scope(model.layout().tensors(), spot.header().scope) {
+        let sizes = magnitudes(model, usize::from(index)).await?;
+        debug_assert_eq!(sizes.len() as u64, spec.numel());
+        top.add(index, 0, &sizes).map_err(|bad| {
+            ForwardError::Device(format!(
+                "{} has the weight {} at offset {}",
+                spec.name, bad.score, bad.index
+            ))
+        })?;
+    }
+    let (ranked, _) = top.finish();
+    let mut header = spot.header().clone();
+    header.control = Some("magnitude".to_owned());
+    Ok(Spot::new(header, &ranked))
+}
+
+/// The largest weights of the same tensors: at every rank the spot's tensor, and in it the next
+/// smaller |θ|. Matched as [`matched_random`] is. `model` must not be ablated. The header's `control`
+/// is `magnitude-matched`.
+///
+/// # Errors
+/// [`ForwardError::Device`] when the device fails.
+pub async fn matched_magnitude(model: &Llama, spot: &Spot) -> Result<Spot, ForwardError> {
+    let mut draws = Vec::new();
+    for (index, count) in tensor_counts(spot).into_iter().enumerate() {
+        let mut top = StreamingTop::new(count as u64);
+        if count > 0 {
+            let tensor = u16::try_from(index).expect("a spot names tensors with 16 bits");
+            top.add(tensor, 0, &magnitudes(model, index).await?).map_err(|bad| {
+                ForwardError::Device(format!("tensor {index} has the weight {} at {}", bad.score, bad.index))
+            })?;
+        }
+        let entries: Vec<(u32, f32)> =
+            top.finish().0.into_iter().map(|Ranked { offset, score, .. }| (offset, score)).collect();
+        draws.push(entries.into_iter());
+    }
+    Ok(matched(spot, draws, "magnitude-matched".to_owned()))
+}
+
+async fn magnitudes(model: &Llama, tensor: usize) -> Result<Vec<f32>, ForwardError> {
+    let mut values = model.read_weight(tensor).await?;
+    values.iter_mut().for_each(|value| *value = value.abs());
+    Ok(values)
+}
+
+/// By tensor, how many parameters the spot has in it.
+fn tensor_counts(spot: &Spot) -> Vec<usize> {
     let mut counts = vec![0_usize; spot.header().tensors.len()];
     for &tensor in spot.tensor() {
         counts[usize::from(tensor)] += 1;
     }
-    let mut draws: Vec<_> = counts
-        .iter()
-        .zip(&spot.header().tensors)
-        .enumerate()
-        .map(|(stream, (&count, tensor))| {
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            rng.set_stream(stream as u64);
-            let numel = usize::try_from(tensor.numel()).expect("a tensor that fits this machine");
-            index::sample(&mut rng, numel, count).into_iter()
-        })
-        .collect();
-    let offset = spot
+    counts
+}
+
+/// At every rank the spot's tensor, and the next `(offset, score)` of its draws.
+fn matched(spot: &Spot, mut draws: Vec<IntoIter<(u32, f32)>>, control: String) -> Spot {
+    let (offset, score) = spot
         .tensor()
         .iter()
-        .map(|&tensor| {
-            let draw = draws[usize::from(tensor)].next().expect("one draw for each rank of the tensor");
-            u32::try_from(draw).expect("offsets of a spot fit 32 bits")
-        })
-        .collect();
+        .map(|&tensor| draws[usize::from(tensor)].next().expect("one draw for each rank of the tensor"))
+        .unzip();
     let mut header = spot.header().clone();
-    header.control = Some(format!("random:{seed}"));
-    Spot::from_parts(header, spot.tensor().to_vec(), offset, vec![0.0; spot.len()])
+    header.control = Some(control);
+    Spot::from_parts(header, spot.tensor().to_vec(), offset, score)
 }

@@ -3,13 +3,14 @@
 //! A safetensors file with `tensor` (u16), `offset` (u32) and `score` (f32), all of one length, in
 //! rank order; its metadata entry `codingspot` is the JSON of [`SpotHeader`].
 
-use super::{Scope, count_of};
+use super::{Group, GroupSize, Ranked, Scope, count_of};
 use crate::checkpoint::{Fingerprint, safetensors_head};
 use crate::layout::ParameterLayout;
 use crate::score::Estimator;
 use safetensors::tensor::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::ops::Range;
 
 /// Version of the format.
 const FORMAT: u32 = 1;
@@ -104,6 +105,15 @@ pub struct SpotHeader {
     /// For a control, what it is (for instance `random:1`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control: Option<String>,
+    /// Who competed with whom.
+    #[serde(default)]
+    pub group: Group,
+    /// The groups, unless all compete with all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub group_sizes: Vec<GroupSize>,
+    /// For a set made of others, how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub derived: Option<String>,
 }
 
 impl SpotHeader {
@@ -133,6 +143,9 @@ impl SpotHeader {
             estimator,
             languages,
             control: None,
+            group: Group::Global,
+            group_sizes: Vec::new(),
+            derived: None,
         }
     }
 }
@@ -148,7 +161,7 @@ pub struct Spot {
 
 impl Spot {
     /// From a selection in rank order.
-    pub fn new(header: SpotHeader, ranked: &[super::Ranked]) -> Self {
+    pub fn new(header: SpotHeader, ranked: &[Ranked]) -> Self {
         Self {
             header,
             tensor: ranked.iter().map(|r| r.tensor).collect(),
@@ -196,7 +209,29 @@ impl Spot {
         &self.score
     }
 
-    /// Number of parameters of the top `k` percent of the scope.
+    /// The parameters of ranks `ranks`, in order.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    pub fn ranked(&self, ranks: Range<usize>) -> impl Iterator<Item = Ranked> {
+        let places = self.tensor[ranks.clone()].iter().zip(&self.offset[ranks.clone()]);
+        places.zip(&self.score[ranks]).map(|((&tensor, &offset), &score)| Ranked { score, tensor, offset })
+    }
+
+    /// A spot of the same weights and scope made of these parameters, in this order; k counts them in
+    /// percent of the scope, up to all of them.
+    pub(super) fn derive(&self, derived: String, ranked: &[Ranked]) -> Self {
+        let header = SpotHeader {
+            max_k: 100.0 * ranked.len() as f64 / self.header.parameters_in_scope.max(1) as f64,
+            group: Group::Global,
+            group_sizes: Vec::new(),
+            derived: Some(derived),
+            ..self.header.clone()
+        };
+        Self::new(header, ranked)
+    }
+
+    /// Number of parameters of the top `k` percent of the scope: for groups, of every group.
     ///
     /// # Errors
     /// [`SpotError::KOutOfRange`] when `k` is negative, NaN, or more than the file holds.
@@ -206,7 +241,13 @@ impl Spot {
         if !(0.0..=max_k).contains(&k) {
             return Err(out_of_range);
         }
-        let count = usize::try_from(count_of(self.header.parameters_in_scope, k));
+        let count = if self.header.group == Group::Global {
+            count_of(self.header.parameters_in_scope, k)
+        } else {
+            let of = |group: &GroupSize| group.count.saturating_mul(count_of(group.size, k));
+            self.header.group_sizes.iter().map(of).fold(0, u64::saturating_add)
+        };
+        let count = usize::try_from(count);
         count.ok().filter(|&count| count <= self.len()).ok_or(out_of_range)
     }
 

@@ -2,14 +2,20 @@
 
 mod control;
 mod file;
+mod group;
+mod location;
 mod select;
+mod set;
 mod top;
 
-pub use control::matched_random;
+pub use control::{magnitude, matched_magnitude, matched_random};
 pub use file::{Spot, SpotError, SpotHeader, SpotTensor};
+pub use group::{Group, GroupRanked, GroupSize, group_sizes, top_of_groups};
+pub use location::{Lines, TensorCount, count_tensors, line_counts, residual_counts};
 pub use select::{
     Ranked, Scope, SelectError, check_count, competing, parameters_in_scope, parameters_of, select_top,
 };
+pub use set::{Operand, ParameterSet, SetError, check_comparable, difference, intersection, union};
 pub use top::{BadScore, Collector, ScoreHistogram, StreamingTop, Threshold};
 
 /// Number of parameters of `percent` of `parameters`, to the nearest whole one (paper: top k %).

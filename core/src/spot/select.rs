@@ -177,6 +177,11 @@ pub fn select_top<E>(
     Ok(ranked)
 }
 
+/// The tensors of `tensors` in `scope`, with the indices that a spot has room for.
+pub(super) fn in_scope(tensors: &[TensorSpec], scope: Scope) -> impl Iterator<Item = (u16, &TensorSpec)> {
+    (0..=u16::MAX).zip(tensors).filter(move |(_, spec)| scope.contains(spec.module))
+}
+
 /// The tensors of `tensors` that compete in `scope`, with their indices.
 ///
 /// # Errors

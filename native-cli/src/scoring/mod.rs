@@ -372,7 +372,7 @@ impl Context<'_> {
         let generation = state.new_generation();
         let inputs = pollster::block_on(scorer.take_inputs())?;
         let mut finishers = self.finishers(state, generation, &language.name, passes as u64)?;
-        pollster::block_on(sums.read_whole(|key, values| -> anyhow::Result<()> {
+        pollster::block_on(sums.read_whole(async |key, values| -> anyhow::Result<()> {
             let first = band_elements(&self.layout.tensors()[key.tensor], key.band).start;
             finish_sums(&mut finishers, self.stored, key, first, values)
         }))?;
