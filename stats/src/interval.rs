@@ -39,7 +39,7 @@ pub(crate) fn is_level(level: f64) -> bool {
 pub(crate) fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     let (first, last) = (*sorted.first()?, *sorted.last()?);
     let place = (sorted.len() as f64 + 1.0) * share;
-    if place <= 1.0 {
+    if place <= 1.0 || place.is_nan() {
         return Some(first);
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "above 1; `as` saturates")]
