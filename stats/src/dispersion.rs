@@ -188,7 +188,7 @@ pub struct Chance {
 /// What `statistic` of the counts is when `chosen` cells are drawn at random without replacement.
 ///
 /// Draw i comes from stream i of `ChaCha8` seeded with `seed`: row after row a hypergeometric number.
-/// Cost: `draws`·`rows` of those, some 0.1 µs each and more for fuller rows.
+/// Cost: `draws`·`rows` of those, some 0.5 µs each.
 ///
 /// # Errors
 /// [`DispersionError::NoDraws`], [`DispersionError::Cells`] and [`DispersionError::Chosen`].
