@@ -20,6 +20,7 @@ pub mod llama;
 pub mod score;
 pub mod spot;
 pub mod synth;
+pub mod tensor_name;
 pub mod tokenizer;
 
 pub use burn::tensor::Device;

@@ -2,9 +2,10 @@
 
 use crate::scoring::Shard;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use codingspot_core::ablate::Replacement;
 use codingspot_core::checkpoint::CheckpointDtype;
 use codingspot_core::score::Estimator;
-use codingspot_core::spot::Scope;
+use codingspot_core::spot::{Group, Scope};
 use std::path::PathBuf;
 
 /// An error in what was asked for, found after the arguments were parsed; exit code 2.
@@ -37,8 +38,16 @@ pub(crate) enum Command {
     Merge(MergeArgs),
     /// Rank the highest scores into a spot file
     Select(SelectArgs),
-    /// Write a copy of a checkpoint with a spot set to zero
+    /// Union, intersection or difference of spots
+    Combine(CombineArgs),
+    /// How alike rankings are, beside what chance would give
+    Overlap(OverlapArgs),
+    /// Write a copy of a checkpoint with a spot set to zero, or to something else
     Ablate(AblateArgs),
+    /// Everything that a spot is compared with, measured; resumable; ends in a report
+    Study(StudyArgs),
+    /// Runs, evaluations and studies as one HTML file
+    Report(ReportArgs),
     /// Measure a model, with a spot ablated at several k
     Eval(EvalArgs),
     /// Serve the page and its models to a browser on this machine
@@ -119,6 +128,30 @@ impl From<ScopeChoice> for Scope {
 pub(crate) enum GroupChoice {
     /// One ranking over all tensors in scope
     Global,
+    /// The same share of every tensor
+    Tensor,
+    /// The same share of every row: of what each output neuron reads
+    Row,
+}
+
+impl From<GroupChoice> for Group {
+    fn from(choice: GroupChoice) -> Self {
+        match choice {
+            GroupChoice::Global => Self::Global,
+            GroupChoice::Tensor => Self::Tensor,
+            GroupChoice::Row => Self::Row,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SetChoice {
+    /// What is in any
+    Union,
+    /// What is in all, in the order of the first
+    Intersection,
+    /// What is in the first and in no other, in its order
+    Difference,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -159,12 +192,6 @@ impl From<StorageChoice> for CheckpointDtype {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ReplaceChoice {
-    /// Set to zero
-    Zero,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TaskChoice {
     /// Loss per language on a corpus directory
     Nll,
@@ -174,6 +201,10 @@ pub(crate) enum TaskChoice {
 pub(crate) enum ControlChoice {
     /// As many random parameters of each tensor as the spot has
     Random,
+    /// The largest weights of the spot's scope
+    Magnitude,
+    /// The largest weights of each tensor, as many as the spot has in it
+    MagnitudeMatched,
 }
 
 /// A percentage from 0 to 100.
@@ -391,6 +422,12 @@ pub(crate) struct ScoreArgs {
     /// Write sums to disk after this many batches [default: after a minute, or every pass]
     #[arg(long, value_parser = positive)]
     pub(crate) checkpoint_every: Option<usize>,
+    /// Shuffle each language's documents by this seed before they are packed
+    #[arg(long)]
+    pub(crate) shuffle: Option<u64>,
+    /// Use every N-th document only, from the I-th on, for instance 1/2 and 2/2 for two halves
+    #[arg(long, value_name = "I/N", value_parser = shard)]
+    pub(crate) part: Option<Shard>,
     /// Score one part of N, for instance 1/4; `merge` adds the parts up
     #[arg(long, value_parser = shard)]
     pub(crate) shard: Option<Shard>,
@@ -436,10 +473,134 @@ pub(crate) struct SelectArgs {
     /// How they compete
     #[arg(long, value_enum, default_value_t = GroupChoice::Global)]
     pub(crate) group: GroupChoice,
-    /// Sum these languages only (needs a run with --keep-language-scores)
+    /// Sum these languages only (more than one needs a run with --keep-language-scores)
     #[arg(long, value_delimiter = ',')]
     pub(crate) languages: Option<Vec<String>>,
+    /// Sum all languages but these (needs a run with --keep-language-scores)
+    #[arg(long, value_delimiter = ',', conflicts_with = "languages")]
+    pub(crate) leave_out: Option<Vec<String>>,
+    /// Leave out what is among the highest of another run (code minus general)
+    #[arg(long, value_name = "RUN2")]
+    pub(crate) minus: Option<PathBuf>,
+    /// Leave out what is among the highest of any other language of this run
+    #[arg(long, conflicts_with = "minus", requires = "languages")]
+    pub(crate) unique: bool,
+    /// Share of the other run or languages that is left out, percent [default: --max-k]
+    #[arg(long, value_parser = percent)]
+    pub(crate) minus_k: Option<f64>,
+    /// Compare runs even if they were scored by different settings
+    #[arg(long)]
+    pub(crate) across_settings: bool,
     /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CombineArgs {
+    /// How
+    #[arg(value_enum)]
+    pub(crate) operation: SetChoice,
+    /// Spot files of one model and one scope
+    #[arg(required = true, num_args = 2..)]
+    pub(crate) spots: Vec<PathBuf>,
+    /// Share of each that takes part, percent: one for all or one for each [default: all of it]
+    #[arg(long, value_delimiter = ',', value_parser = percent)]
+    pub(crate) k: Vec<f64>,
+    /// Spot file to write
+    #[arg(short, long)]
+    pub(crate) out: PathBuf,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OverlapArgs {
+    /// Runs and spot files; a single run is compared language by language
+    #[arg(required = true, value_name = "RUN|SPOT")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// Shares to compare at, percent
+    #[arg(long, value_delimiter = ',', value_parser = percent, default_value = "0.0025,0.01,0.09,0.25,1")]
+    pub(crate) k: Vec<f64>,
+    /// Which parameters compete in runs [default: all, or the scope of the spots]
+    #[arg(long, value_enum)]
+    pub(crate) scope: Option<ScopeChoice>,
+    /// Compare runs even if they were scored by different settings
+    #[arg(long)]
+    pub(crate) across_settings: bool,
+    /// Print one JSON document, with every layer and module
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// Runs, evaluations (EVAL.json) and studies, in any order
+    #[arg(required = true, value_name = "RUN|EVAL|STUDY")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// HTML file to write
+    #[arg(short, long)]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StudyArgs {
+    /// Directory with config.json and safetensors files, or ORG/NAME[@REVISION] on the hub [default: the
+    /// bundled model]
+    #[arg(requires_all = ["corpus", "held_out"])]
+    pub(crate) model: Option<PathBuf>,
+    /// Directory with LANG.jsonl or LANG.jsonl.gz to score on
+    #[arg(long, requires = "model")]
+    pub(crate) corpus: Option<PathBuf>,
+    /// Directory with LANG.jsonl or LANG.jsonl.gz, of other documents, to measure on
+    #[arg(long, requires = "model")]
+    pub(crate) held_out: Option<PathBuf>,
+    /// Directory for everything; an unfinished study in it goes on
+    #[arg(short, long)]
+    pub(crate) out: PathBuf,
+    /// Languages whose spot it is [default: those of the ten that the corpus has]
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) languages: Option<Vec<String>>,
+    /// The general language, that code is set against
+    #[arg(long, default_value = "english")]
+    pub(crate) general: String,
+    /// Which parameters compete; every scope is studied by itself
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "all,no-norm")]
+    pub(crate) scope: Vec<ScopeChoice>,
+    /// Largest share that is ablated, percent
+    #[arg(long, default_value_t = 5.0, value_parser = percent)]
+    pub(crate) max_k: f64,
+    /// Points of a curve between one parameter and --max-k, beside the paper's four
+    #[arg(long, default_value_t = 12, value_parser = positive)]
+    pub(crate) points: usize,
+    /// Matched random draws
+    #[arg(long, default_value_t = 5, value_parser = positive)]
+    pub(crate) random_draws: usize,
+    /// Share of the general ranking that code-minus-general leaves out, percent
+    #[arg(long, default_value_t = 1.0, value_parser = percent)]
+    pub(crate) minus_k: f64,
+    /// Shuffles of the corpus whose halves are compared
+    #[arg(long, default_value_t = 2)]
+    pub(crate) shuffles: usize,
+    /// Share at which languages are ablated one by one and parameters replaced, percent
+    #[arg(long, default_value_t = 0.25, value_parser = percent)]
+    pub(crate) k: f64,
+    /// Sequences in a scoring batch
+    #[arg(long, default_value_t = 4, value_parser = positive)]
+    pub(crate) batch_size: usize,
+    /// Tokens in a sequence, and of a document at most
+    #[arg(long, default_value_t = 256, value_parser = seq_len)]
+    pub(crate) seq_len: usize,
+    /// At most this many documents a language are measured
+    #[arg(long, value_parser = positive)]
+    pub(crate) limit: Option<usize>,
+    /// Bootstrap resamples
+    #[arg(long, default_value_t = 2000, value_parser = positive)]
+    pub(crate) resamples: usize,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// Print the findings as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -457,9 +618,9 @@ pub(crate) struct AblateArgs {
     /// Directory to create
     #[arg(short, long)]
     pub(crate) out: PathBuf,
-    /// What takes the place of a parameter
-    #[arg(long, value_enum, default_value_t = ReplaceChoice::Zero)]
-    pub(crate) replace: ReplaceChoice,
+    /// What takes the place of a parameter: zero, mean, flip, shuffle[=SEED], scale=FACTOR
+    #[arg(long, default_value = "zero")]
+    pub(crate) replace: Replacement,
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
@@ -486,6 +647,9 @@ pub(crate) struct EvalArgs {
     /// Controls to measure at the same k
     #[arg(long, value_enum, value_delimiter = ',', requires = "spot")]
     pub(crate) control: Vec<ControlChoice>,
+    /// What takes the place of a parameter: zero, mean, flip, shuffle[=SEED], scale=FACTOR
+    #[arg(long, default_value = "zero", requires = "spot")]
+    pub(crate) replace: Replacement,
     /// Seeds of the random control
     #[arg(long, value_delimiter = ',', default_value = "1")]
     pub(crate) control_seeds: Vec<u64>,

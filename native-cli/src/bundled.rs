@@ -24,6 +24,11 @@ const SCORING: Texts = corpus!("score": "bash", "cpp", "csharp", "go", "java", "
 const HELD_OUT: Texts = corpus!("eval": "bash", "cpp", "csharp", "go", "java", "javascript", "julia",
     "ruby", "rust", "typescript", "python", "english");
 
+/// The languages that are bundled.
+pub(crate) fn languages() -> Vec<String> {
+    SCORING.iter().map(|(name, _)| (*name).to_owned()).collect()
+}
+
 fn find(texts: Texts, language: &str) -> anyhow::Result<&'static str> {
     let found = texts.iter().find(|(name, _)| *name == language);
     found.map(|(_, text)| *text).with_context(|| format!("no {language} is bundled"))

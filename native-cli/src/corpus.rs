@@ -1,7 +1,11 @@
 //! Corpus directories: one file a language.
 
+use crate::scoring::Shard;
 use anyhow::Context as _;
 use codingspot_core::corpus::{CODE_LANGUAGES, Document};
+use rand::{SeedableRng as _, seq::SliceRandom as _};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -11,6 +15,35 @@ use std::path::{Path, PathBuf};
 const MAX_FILE_BYTES: u64 = 8 << 30;
 /// Endings of a corpus file.
 const ENDINGS: [&str; 2] = [".jsonl", ".jsonl.gz"];
+
+/// Which documents of a corpus are used, and in what order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Sample {
+    /// Seed by which documents are shuffled; `None`: file order.
+    pub(crate) shuffle: Option<u64>,
+    /// Every n-th document of that order, from the i-th on; `None`: all of them.
+    pub(crate) part: Option<Shard>,
+}
+
+impl Sample {
+    /// The documents of `language` that it has, in order.
+    pub(crate) fn take(self, language: &str, mut documents: Vec<Document>) -> anyhow::Result<Vec<Document>> {
+        if let Some(seed) = self.shuffle {
+            // A stream of its own for each language, whichever others are scored.
+            let mut key = [0; 32];
+            key.copy_from_slice(blake3::hash(format!("{seed} {language}").as_bytes()).as_bytes());
+            documents.shuffle(&mut ChaCha8Rng::from_seed(key));
+        }
+        if let Some(Shard { index, count }) = self.part {
+            documents = documents.into_iter().skip(index - 1).step_by(count).collect();
+            anyhow::ensure!(
+                !documents.is_empty(),
+                "part {index} of {count} of {language} has no document; take fewer parts"
+            );
+        }
+        Ok(documents)
+    }
+}
 
 /// The files of a corpus directory by language.
 #[derive(Debug)]

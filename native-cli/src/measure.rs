@@ -2,7 +2,7 @@
 
 use crate::progress::Progress;
 use crate::results::{ORIGINAL, ResultRow};
-use codingspot_core::ablate::Ablation;
+use codingspot_core::ablate::{Ablation, Replacement};
 use codingspot_core::checkpoint::LoadedModel;
 use codingspot_core::eval::{document_losses, mean_loss};
 use codingspot_core::llama::RotaryTable;
@@ -29,6 +29,8 @@ pub(crate) struct Arm {
 pub(crate) struct NllSettings {
     /// Documents that run together.
     pub(crate) batch_size: usize,
+    /// What takes the place of ablated parameters.
+    pub(crate) replacement: Replacement,
 }
 
 /// Measures every subset: the original once, then each arm at each k above 0. The model is left as
@@ -87,8 +89,12 @@ pub(crate) fn nll(
     pass(loaded, ORIGINAL, 0.0, 0)?;
     for arm in arms {
         let counts = above_zero.iter().map(|&k| arm.spot.prefix_len(k)).collect::<Result<Vec<_>, _>>()?;
-        let mut ablation =
-            pollster::block_on(Ablation::new(&loaded.model, &loaded.fingerprint, arm.spot.clone()))?;
+        let mut ablation = pollster::block_on(Ablation::with_replacement(
+            &loaded.model,
+            &loaded.fingerprint,
+            arm.spot.clone(),
+            settings.replacement,
+        ))?;
         for (&k, count) in above_zero.iter().zip(counts) {
             ablation.set(&mut loaded.model, count);
             pass(loaded, &arm.variant, k, count)?;

@@ -1,5 +1,6 @@
 //! The directory that scoring leaves: `total/`, `languages/`, `manifest.json`.
 
+use crate::corpus::Sample;
 use crate::model::read_text;
 use crate::scoring::Shard;
 use crate::selection::{self, ScoreFile, safetensors_in};
@@ -8,8 +9,9 @@ use codingspot_core::checkpoint::Fingerprint;
 use codingspot_core::config::LlamaConfig;
 use codingspot_core::layout::ParameterLayout;
 use codingspot_core::score::{Estimator, FineTune};
-use codingspot_core::spot::{Scope, Spot, SpotHeader, count_of};
+use codingspot_core::spot::{Group, Ranked, Scope, Spot, SpotHeader, count_of, group_sizes};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Version of the format of a run.
@@ -72,6 +74,25 @@ pub(crate) struct ScoreSettings {
     /// The part of the scoring that this run is; `None` for all of it.
     #[serde(default)]
     pub(crate) shard: Option<Shard>,
+    /// Which documents were used.
+    #[serde(default)]
+    pub(crate) sample: Sample,
+}
+
+impl ScoreSettings {
+    /// What decides what a score means, and not how fast it came or on what.
+    fn of_scores(&self) -> Vec<(&'static str, String)> {
+        let tuning = self.fine_tune.map_or("none".to_owned(), |tune| {
+            format!("{} steps of {:?} at {}", tune.steps, tune.optimizer, tune.lr)
+        });
+        vec![
+            ("the estimator", self.estimator.name().to_owned()),
+            ("the batch size", self.batch_size.to_string()),
+            ("the sequence length", self.seq_len.to_string()),
+            ("the dtype", self.dtype.clone()),
+            ("fine-tuning", tuning),
+        ]
+    }
 }
 
 fn one() -> f32 {
@@ -176,49 +197,181 @@ impl Run {
         Ok(Self { path: path.to_owned(), layout: ParameterLayout::new(&config), manifest })
     }
 
-    /// Selects the top `max_k` percent of the total, or of the sum of some languages.
-    pub(crate) fn select(
-        &self,
-        scope: Scope,
-        max_k: f64,
-        languages: Option<&[String]>,
-    ) -> anyhow::Result<Spot> {
-        let all: Vec<String> = self.manifest.languages.iter().map(|language| language.name.clone()).collect();
+    /// Where it is, for messages.
+    pub(crate) fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// Names of its languages, in order.
+    pub(crate) fn languages(&self) -> Vec<String> {
+        self.manifest.languages.iter().map(|language| language.name.clone()).collect()
+    }
+
+    /// Whether every language's scores were kept.
+    pub(crate) fn keeps_language_scores(&self) -> bool {
+        self.manifest.settings.keep_language_scores
+    }
+
+    /// The languages of the run but `left_out`.
+    pub(crate) fn languages_without(&self, left_out: &[String]) -> anyhow::Result<Vec<String>> {
+        self.check_languages(left_out)?;
+        let rest: Vec<String> =
+            self.languages().into_iter().filter(|language| !left_out.contains(language)).collect();
+        anyhow::ensure!(!rest.is_empty(), "nothing is left of the languages of {}", self.path.display());
+        Ok(rest)
+    }
+
+    fn check_languages(&self, chosen: &[String]) -> anyhow::Result<()> {
+        let all = self.languages();
+        for language in chosen {
+            anyhow::ensure!(
+                all.contains(language),
+                "{} has no {language}; it has {}",
+                self.path.display(),
+                all.join(", ")
+            );
+        }
+        Ok(())
+    }
+
+    /// The scores of the total, or of some languages, to be added up.
+    pub(crate) fn score_files(&self, languages: Option<&[String]>) -> anyhow::Result<Vec<ScoreFile>> {
         let tensors = self.layout.tensors();
-        let (files, languages) = match languages {
-            None => (vec![ScoreFile::open(&safetensors_in(&self.path.join("total"))?, tensors)?], all),
-            Some(chosen) => {
-                for language in chosen {
-                    anyhow::ensure!(
-                        all.contains(language),
-                        "{} has no {language}; it has {}",
-                        self.path.display(),
-                        all.join(", ")
-                    );
-                }
-                let file = |name: &String| {
-                    let path = self.path.join("languages").join(name).join("scores.safetensors");
-                    anyhow::ensure!(
-                        path.is_file(),
-                        "{} is missing; per-language scores are kept with `score --keep-language-scores`",
-                        path.display()
-                    );
-                    ScoreFile::open(&[path], tensors)
-                };
-                (chosen.iter().map(file).collect::<anyhow::Result<Vec<_>>>()?, chosen.to_vec())
-            }
+        let Some(chosen) = languages else {
+            return Ok(vec![ScoreFile::open(&safetensors_in(&self.path.join("total"))?, tensors)?]);
         };
-        let header = SpotHeader::new(
+        self.check_languages(chosen)?;
+        let file = |name: &String| {
+            let path = self.path.join("languages").join(name).join("scores.safetensors");
+            anyhow::ensure!(
+                path.is_file(),
+                "{} is missing; per-language scores are kept with `score --keep-language-scores`",
+                path.display()
+            );
+            ScoreFile::open(&[path], tensors)
+        };
+        chosen.iter().map(file).collect()
+    }
+
+    fn header(&self, choice: Choice, languages: Vec<String>) -> SpotHeader {
+        let mut header = SpotHeader::new(
             &self.layout,
             self.manifest.model.fingerprint,
-            scope,
-            max_k,
+            choice.scope,
+            choice.max_k,
             self.manifest.settings.estimator,
             languages,
         );
-        let count = count_of(header.parameters_in_scope, max_k);
-        let ranked = selection::select_top(&files, tensors, scope, count)
-            .with_context(|| format!("{} was refused", self.path.display()))?;
+        header.group = choice.group;
+        let in_scope = self.layout.tensors().iter().filter(|spec| choice.scope.contains(spec.module));
+        header.group_sizes = group_sizes(in_scope, choice.group);
+        header
+    }
+
+    /// Ranks the highest scores of the total, or of the sum of some languages.
+    pub(crate) fn select(&self, choice: Choice, languages: Option<&[String]>) -> anyhow::Result<Spot> {
+        let files = self.score_files(languages)?;
+        let header = self.header(choice, languages.map_or_else(|| self.languages(), <[String]>::to_vec));
+        let (tensors, scope) = (self.layout.tensors(), choice.scope);
+        let ranked = match choice.group {
+            Group::Global => {
+                let count = count_of(header.parameters_in_scope, choice.max_k);
+                selection::select_top(&files, tensors, scope, count)
+            }
+            Group::Tensor | Group::Row => {
+                selection::select_in_groups(&files, tensors, scope, choice.group, choice.max_k)
+            }
+        };
+        Ok(Spot::new(header, &ranked.with_context(|| format!("{} was refused", self.path.display()))?))
+    }
+
+    /// Ranks one language: from its scores where they were kept, else from the top that every run
+    /// keeps of every language.
+    pub(crate) fn select_language(&self, language: &str, choice: Choice) -> anyhow::Result<Spot> {
+        let name = [language.to_owned()];
+        self.check_languages(&name)?;
+        if self.keeps_language_scores() {
+            return self.select(choice, Some(&name));
+        }
+        let top = crate::spot::read(&self.path.join("languages").join(language).join("top.safetensors"))?;
+        let header = self.header(choice, name.to_vec());
+        let wanted = usize::try_from(count_of(header.parameters_in_scope, choice.max_k))?;
+        let tensors = self.layout.tensors();
+        let inside = |entry: &Ranked| choice.scope.contains(tensors[usize::from(entry.tensor)].module);
+        let ranked: Vec<Ranked> = top.ranked(0..top.len()).filter(inside).take(wanted).collect();
+        anyhow::ensure!(
+            ranked.len() == wanted && choice.group == Group::Global,
+            "k = {} % of scope {} is beyond what {} kept of {language} (the {TOP_PERCENT} % highest of all \
+             parameters, {} of them in this scope); score with --keep-language-scores for more",
+            choice.max_k,
+            choice.scope.name(),
+            self.path.display(),
+            top.ranked(0..top.len()).filter(inside).count()
+        );
         Ok(Spot::new(header, &ranked))
+    }
+
+    /// Sum of the total scores of the tensors in `scope`, from the sums that every language keeps.
+    pub(crate) fn score_mass(&self, scope: Scope) -> anyhow::Result<f64> {
+        let mut mass = 0.0;
+        for language in self.languages() {
+            let path = self.path.join("languages").join(&language).join("tensor_sums.json");
+            let text = read_text(&path, MAX_MANIFEST_BYTES)?;
+            let sums: BTreeMap<String, f64> =
+                serde_json::from_str(&text).with_context(|| format!("{} was refused", path.display()))?;
+            for spec in self.layout.tensors().iter().filter(|spec| scope.contains(spec.module)) {
+                mass += sums
+                    .get(&spec.name)
+                    .with_context(|| format!("{} has no sum of {}", path.display(), spec.name))?;
+            }
+        }
+        Ok(mass)
+    }
+
+    /// Checks that scores of the two runs mean the same, whatever they were taken on.
+    pub(crate) fn check_comparable(&self, other: &Self) -> anyhow::Result<()> {
+        let (a, b) = (&self.manifest, &other.manifest);
+        anyhow::ensure!(
+            a.model.fingerprint == b.model.fingerprint,
+            "{} scored {} (weights {}) and {} scored {} (weights {}); only runs of one model can be compared",
+            self.path.display(),
+            a.model.name,
+            a.model.fingerprint.short(),
+            other.path.display(),
+            b.model.name,
+            b.model.fingerprint.short()
+        );
+        let differing: Vec<String> = a
+            .settings
+            .of_scores()
+            .into_iter()
+            .zip(b.settings.of_scores())
+            .filter(|((_, a), (_, b))| a != b)
+            .map(|((name, a), (_, b))| {
+                format!("{name} is {a} in {} and {b} in {}", self.path.display(), other.path.display())
+            })
+            .collect();
+        anyhow::ensure!(
+            differing.is_empty(),
+            "the runs were scored by different settings: {}; score both alike, or say --across-settings",
+            differing.join("; ")
+        );
+        Ok(())
+    }
+}
+
+/// Which parameters compete, with whom, and how many are chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Choice {
+    pub(crate) scope: Scope,
+    pub(crate) group: Group,
+    /// Percent.
+    pub(crate) max_k: f64,
+}
+
+impl Choice {
+    /// In one ranking over all tensors.
+    pub(crate) fn global(scope: Scope, max_k: f64) -> Self {
+        Self { scope, group: Group::Global, max_k }
     }
 }

@@ -1,11 +1,12 @@
 //! `codingspot ablate`.
 
-use crate::args::{AblateArgs, ReplaceChoice};
+use crate::args::AblateArgs;
 use crate::atomic::NewDirectory;
 use crate::model::{MappedFile, ModelDirectory};
 use crate::{output, spot};
 use anyhow::Context as _;
-use codingspot_core::checkpoint::{SafetensorsSource, TensorSource as _};
+use codingspot_core::ablate::{Replacement, sum_in_order};
+use codingspot_core::checkpoint::{SafetensorsSource, TensorInfo, TensorSource as _};
 use serde_json::json;
 use std::fs::{self, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -22,7 +23,6 @@ const COMPANIONS: [&str; 7] = [
 ];
 
 pub(crate) fn run(args: &AblateArgs) -> anyhow::Result<()> {
-    let ReplaceChoice::Zero = args.replace;
     let model = ModelDirectory::open(&args.model)?;
     let layout = model.layout();
     let spot = spot::read(&args.spot)?;
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &AblateArgs) -> anyhow::Result<()> {
     spot.check(&layout, &fingerprint).with_context(|| format!("{} was refused", args.spot.display()))?;
 
     // The copy keeps the checkpoint's own storage type and sharding: files are copied, and the
-    // bytes of the chosen parameters become zero, which is +0 in every float type.
+    // bytes of the chosen parameters become those of the new values, rounded to that type.
     let new = NewDirectory::begin(&args.out, None)?;
     for name in COMPANIONS {
         let from = model.path.join(name);
@@ -53,11 +53,17 @@ pub(crate) fn run(args: &AblateArgs) -> anyhow::Result<()> {
             let places = pollster::block_on(SafetensorsSource::open(vec![places]))?;
             let mut file = OpenOptions::new().write(true).open(&target)?;
             for (stored, info) in places.tensors().iter().enumerate() {
-                let Some(index) = layout.index_of(&info.name) else { continue };
+                let Some(index) = layout.index_of(&info.name).filter(|&index| !offsets[index].is_empty())
+                else {
+                    continue;
+                };
                 let size = info.dtype.size_bytes();
-                for &offset in &offsets[index] {
+                let bytes = pollster::block_on(places.read(stored, 0..info.num_bytes()))?;
+                let values = replacements(args.replace, index, &bytes, info, &offsets[index])?;
+                let width = usize::try_from(size)?;
+                for (&offset, value) in offsets[index].iter().zip(values.chunks_exact(width)) {
                     file.seek(SeekFrom::Start(places.file_offset(stored) + u64::from(offset) * size))?;
-                    file.write_all(&[0; 4][..usize::try_from(size)?])?;
+                    file.write_all(value)?;
                 }
             }
             file.sync_all()?;
@@ -71,7 +77,7 @@ pub(crate) fn run(args: &AblateArgs) -> anyhow::Result<()> {
         "scope": spot.header().scope,
         "k": args.k,
         "ablated_parameters": count,
-        "replace": "zero",
+        "replace": args.replace.to_string(),
         "spot": spot.header(),
     });
     fs::write(new.path().join("ablation.json"), serde_json::to_vec_pretty(&record)?)?;
@@ -79,11 +85,58 @@ pub(crate) fn run(args: &AblateArgs) -> anyhow::Result<()> {
     if args.json {
         return output::json(&record);
     }
+    let done = match args.replace {
+        Replacement::Zero => "are zero".to_owned(),
+        other => format!("were replaced ({other})"),
+    };
     output::result(&format!(
-        "{} parameters ({} % of scope {}) are zero in {}\n",
+        "{} parameters ({} % of scope {}) {done} in {}\n",
         output::grouped(count as u64),
         args.k,
         spot.header().scope.name(),
         args.out.display()
     ))
+}
+
+/// New values of the parameters at `offsets` of a stored tensor, in rank order, as its type has them.
+fn replacements(
+    replacement: Replacement,
+    tensor: usize,
+    bytes: &[u8],
+    info: &TensorInfo,
+    offsets: &[u32],
+) -> anyhow::Result<Vec<u8>> {
+    let size = usize::try_from(info.dtype.size_bytes())?;
+    let mut originals = Vec::with_capacity(offsets.len());
+    for &offset in offsets {
+        let start = size * offset as usize;
+        info.dtype.extend_f32(&bytes[start..start + size], &mut originals);
+    }
+    let mean = if replacement == Replacement::Mean {
+        let mut sum = 0.0;
+        let mut values = Vec::new();
+        for piece in bytes.chunks(size << 20) {
+            values.clear();
+            info.dtype.extend_f32(piece, &mut values);
+            sum += sum_in_order(&values);
+        }
+        (sum / (bytes.len() / size) as f64) as f32
+    } else {
+        0.0
+    };
+    let values = replacement.values(u16::try_from(tensor)?, &originals, mean);
+    let mut out = Vec::with_capacity(size * values.len());
+    info.dtype.extend_bytes(&values, &mut out);
+    let mut rounded = Vec::with_capacity(values.len());
+    info.dtype.extend_f32(&out, &mut rounded);
+    if let Some(rank) = rounded.iter().position(|value| !value.is_finite()) {
+        anyhow::bail!(
+            "{} at offset {} would become {}, which {} can't hold; take a smaller factor",
+            info.name,
+            offsets[rank],
+            values[rank],
+            info.dtype.name()
+        );
+    }
+    Ok(out)
 }

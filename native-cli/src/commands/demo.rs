@@ -3,15 +3,16 @@
 use crate::args::DemoArgs;
 use crate::atomic::NewDirectory;
 use crate::bundled;
+use crate::corpus::Sample;
 use crate::measure::{Arm, NllSettings, Subset, nll};
 use crate::output::{self, grouped};
 use crate::report::{Completion, DemoReport, ScopeReport};
 use crate::results::versions;
-use crate::run::{ModelRecord, Run, ScoreSettings};
+use crate::run::{Choice, ModelRecord, Run, ScoreSettings};
 use crate::scoring::{PackedLanguage, ScoreJob, StoredWeights};
 use crate::{device, memory, report, spot, table};
 use anyhow::Context as _;
-use codingspot_core::ablate::Ablation;
+use codingspot_core::ablate::{Ablation, Replacement};
 use codingspot_core::checkpoint::{LoadedModel, MemorySource, SafetensorsSource, load_model};
 use codingspot_core::config::LlamaConfig;
 use codingspot_core::corpus::{CODE_LANGUAGES, Document, documents_for_loss};
@@ -72,6 +73,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
         fine_tune: None,
         keep_language_scores: false,
         shard: None,
+        sample: Sample::default(),
     };
     let packed = CODE_LANGUAGES
         .iter()
@@ -122,7 +124,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let mut scopes = Vec::new();
     let mut completions = vec![complete(&mut loaded, &tokenizer, "original", None)?];
     for scope in SCOPES {
-        let ranked = run.select(scope, KS[KS.len() - 1], None)?;
+        let ranked = run.select(Choice::global(scope, KS[KS.len() - 1]), None)?;
         spot::write(&out.path().join(format!("spot-{}.safetensors", scope.name())), &ranked)?;
         completions.push(complete(
             &mut loaded,
@@ -142,7 +144,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
             Arm { variant: "spot".to_owned(), spot: ranked },
             Arm { variant: format!("random:{CONTROL_SEED}"), spot: control },
         ];
-        let settings = NllSettings { batch_size: 8 };
+        let settings = NllSettings { batch_size: 8, replacement: Replacement::Zero };
         let results = nll(&mut loaded, &subsets, &arms, &KS, settings)?;
         scopes.push(ScopeReport { scope, results, norms });
     }

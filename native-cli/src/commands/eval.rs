@@ -7,8 +7,9 @@ use crate::model::ModelDirectory;
 use crate::results::{EvalFile, versions};
 use crate::{atomic, device, output, spot, table};
 use anyhow::Context as _;
+use codingspot_core::checkpoint::LoadedModel;
 use codingspot_core::corpus::documents_for_loss;
-use codingspot_core::spot::matched_random;
+use codingspot_core::spot::{magnitude, matched_magnitude, matched_random};
 use serde_json::json;
 
 pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
@@ -39,20 +40,13 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
         for &k in &args.k {
             spot::prefix_len(path, &spot, k)?;
         }
-        for control in &args.control {
-            let ControlChoice::Random = control;
-            arms.extend(
-                args.control_seeds.iter().map(|&seed| Arm {
-                    variant: format!("random:{seed}"),
-                    spot: matched_random(&spot, seed),
-                }),
-            );
-        }
         arms.insert(0, Arm { variant: "spot".to_owned(), spot });
     }
+    let random = if args.control.contains(&ControlChoice::Random) { args.control_seeds.len() } else { 0 };
+    let controls = args.control.iter().filter(|&&control| control != ControlChoice::Random).count() + random;
     let documents: usize = subsets.iter().map(|subset| subset.rows.len()).sum();
     let tokens: usize = subsets.iter().flat_map(|s| s.rows.iter().map(|row| row.len() - 1)).sum();
-    let passes = 1 + arms.len() * args.k.iter().filter(|&&k| k > 0.0).count();
+    let passes = 1 + (arms.len() + controls) * args.k.iter().filter(|&&k| k > 0.0).count();
     if args.dry_run {
         return output::result(&format!(
             "nll: {} languages, {documents} documents, {} target tokens, {passes} passes ({} tokens in all)\n",
@@ -69,7 +63,8 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
             format!("{} was refused", path.display())
         })?;
     }
-    let settings = NllSettings { batch_size: args.batch_size };
+    controls_of(args, &loaded, &mut arms)?;
+    let settings = NllSettings { batch_size: args.batch_size, replacement: args.replace };
     let results = nll(&mut loaded, &subsets, &arms, &args.k, settings)?;
     let file = EvalFile {
         results,
@@ -82,6 +77,7 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
             "batch_size": args.batch_size,
             "limit": args.limit,
             "k": args.k,
+            "replace": args.replace.to_string(),
             "spot": arms.first().map(|arm| arm.spot.header()),
             "device": device.name,
             "dtype": "f32",
@@ -97,5 +93,34 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
         output::result(&table::nll_by_variant(&file.results))?;
     }
     output::note(&format!("Wrote {}", args.out.display()));
+    Ok(())
+}
+
+/// Adds the controls of the first arm.
+fn controls_of(args: &EvalArgs, loaded: &LoadedModel, arms: &mut Vec<Arm>) -> anyhow::Result<()> {
+    let Some(spot) = arms.first().map(|arm| arm.spot.clone()) else { return Ok(()) };
+    let mut seen = Vec::new();
+    for &control in &args.control {
+        if seen.contains(&control) {
+            continue;
+        }
+        seen.push(control);
+        match control {
+            ControlChoice::Random => {
+                arms.extend(args.control_seeds.iter().map(|&seed| Arm {
+                    variant: format!("random:{seed}"),
+                    spot: matched_random(&spot, seed),
+                }))
+            }
+            ControlChoice::Magnitude => arms.push(Arm {
+                variant: "magnitude".to_owned(),
+                spot: pollster::block_on(magnitude(&loaded.model, &spot))?,
+            }),
+            ControlChoice::MagnitudeMatched => arms.push(Arm {
+                variant: "magnitude-matched".to_owned(),
+                spot: pollster::block_on(matched_magnitude(&loaded.model, &spot))?,
+            }),
+        }
+    }
     Ok(())
 }

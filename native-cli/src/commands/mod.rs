@@ -2,15 +2,18 @@
 
 mod ablate;
 mod bench;
+mod combine;
 mod demo;
 mod eval;
 mod fetch;
 mod generate;
 mod inspect;
 mod merge;
+mod overlap;
 mod score;
 mod select;
 mod serve;
+mod study;
 mod synth;
 
 use crate::args::{Cli, Command};
@@ -25,6 +28,10 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Score(args) => score::run(&args),
         Command::Merge(args) => merge::run(&args),
         Command::Select(args) => select::run(&args),
+        Command::Combine(args) => combine::run(&args),
+        Command::Overlap(args) => overlap::run(&args),
+        Command::Study(args) => study::run(&args),
+        Command::Report(_args) => todo!(),
         Command::Ablate(args) => ablate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Serve(args) => serve::run(&args),

@@ -1,7 +1,7 @@
 //! `codingspot score`.
 
 use crate::args::{DtypeChoice, OptimizerChoice, ScoreArgs, UsageError};
-use crate::corpus::CorpusDirectory;
+use crate::corpus::{CorpusDirectory, Sample};
 use crate::memory;
 use crate::model::ModelDirectory;
 use crate::run::{Manifest, ModelRecord, ScoreSettings};
@@ -72,6 +72,7 @@ pub(crate) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
         fine_tune,
         keep_language_scores: args.keep_language_scores,
         shard: args.shard,
+        sample: Sample { shuffle: args.shuffle, part: args.part },
     };
     let languages = if needs_data { languages(args, &model, &settings)? } else { Vec::new() };
 
@@ -195,7 +196,10 @@ fn languages(
     let tokenizer = model.tokenizer()?;
     let languages = names
         .iter()
-        .map(|name| PackedLanguage::new(name, &corpus.read(name)?, tokenizer.as_ref(), settings))
+        .map(|name| {
+            let documents = settings.sample.take(name, corpus.read(name)?)?;
+            PackedLanguage::new(name, &documents, tokenizer.as_ref(), settings)
+        })
         .collect::<anyhow::Result<Vec<_>>>()?;
     let Some(shard) = args.shard else { return Ok(languages) };
     let mine = take_shard(languages, shard);

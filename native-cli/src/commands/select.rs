@@ -1,17 +1,24 @@
 //! `codingspot select`.
 
-use crate::args::{GroupChoice, SelectArgs};
+use crate::args::SelectArgs;
 use crate::output::{self, grouped};
-use crate::run::Run;
+use crate::run::{Choice, Run};
 use crate::spot;
+use anyhow::Context as _;
 use codingspot_core::layout::ParameterLayout;
-use codingspot_core::spot::Spot;
+use codingspot_core::spot::{Group, Operand, Spot, difference};
 use serde_json::json;
 
 pub(crate) fn run(args: &SelectArgs) -> anyhow::Result<()> {
-    let GroupChoice::Global = args.group;
     let run = Run::open(&args.run)?;
-    let spot = run.select(args.scope.into(), args.max_k, args.languages.as_deref())?;
+    let choice = Choice { scope: args.scope.into(), group: args.group.into(), max_k: args.max_k };
+    let spot = match (&args.languages, &args.leave_out) {
+        (Some(languages), _) if languages.len() == 1 => run.select_language(&languages[0], choice)?,
+        (Some(languages), _) => run.select(choice, Some(languages))?,
+        (None, Some(left_out)) => run.select(choice, Some(&run.languages_without(left_out)?))?,
+        (None, None) => run.select(choice, None)?,
+    };
+    let spot = if args.minus.is_some() || args.unique { without(args, &run, spot)? } else { spot };
     spot::write(&args.out, &spot)?;
     let header = spot.header();
     let composition = composition(&spot, &run.layout);
@@ -24,20 +31,54 @@ pub(crate) fn run(args: &SelectArgs) -> anyhow::Result<()> {
         }));
     }
     let mut text = format!(
-        "{} of {} parameters in scope {} (top {} % by {} over {})\n",
+        "{} of {} parameters in scope {} (top {} %{} by {} over {})\n",
         grouped(spot.len() as u64),
         grouped(header.parameters_in_scope),
         header.scope.name(),
-        header.max_k,
+        args.max_k,
+        match header.group {
+            Group::Global => String::new(),
+            group => format!(" of every {}", group.name()),
+        },
         header.estimator.name(),
         header.languages.join(", ")
     );
+    if let Some(derived) = &header.derived {
+        text += &format!("{derived}\n");
+    }
     for (module, count) in composition {
         text += &format!("  {module:<26} {:>12}\n", grouped(count));
     }
     output::result(&text)?;
     output::note(&format!("Wrote {}", args.out.display()));
     Ok(())
+}
+
+/// The spot without what is high elsewhere too.
+fn without(args: &SelectArgs, run: &Run, spot: Spot) -> anyhow::Result<Spot> {
+    let minus_k = args.minus_k.unwrap_or(args.max_k);
+    let choice = Choice::global(args.scope.into(), minus_k);
+    let mut others: Vec<(String, Spot)> = Vec::new();
+    if let Some(path) = &args.minus {
+        let other = Run::open(path)?;
+        if !args.across_settings {
+            run.check_comparable(&other)?;
+        }
+        others.push((other.name(), other.select(choice, None)?));
+    } else {
+        let mine = args.languages.clone().unwrap_or_default();
+        for language in run.languages_without(&mine)? {
+            let ranked = run.select_language(&language, choice)?;
+            others.push((format!("{} of {}", language, run.name()), ranked));
+        }
+    }
+    let operands: Vec<Operand<'_>> =
+        others.iter().map(|(name, spot)| Operand { name, spot, count: spot.len() }).collect();
+    let name = run.name();
+    let left = Operand { name: &name, spot: &spot, count: spot.len() };
+    let rest = difference(left, &operands)
+        .with_context(|| format!("the top {} % without the top {minus_k} %", args.max_k))?;
+    Ok(rest)
 }
 
 /// How many parameters of each kind of tensor are in a spot, kinds in layout order.

@@ -1,0 +1,51 @@
+//! `codingspot study`.
+
+use crate::args::{StudyArgs, UsageError};
+use crate::corpus::CorpusDirectory;
+use crate::study::{self, Request, Subject};
+use crate::{device, output};
+use codingspot_core::corpus::CODE_LANGUAGES;
+use codingspot_core::spot::Scope;
+
+pub(crate) fn run(args: &StudyArgs) -> anyhow::Result<()> {
+    if args.k <= 0.0 || args.k > args.max_k {
+        return Err(UsageError(format!("--k is {} %, expected above 0 and at most --max-k", args.k)).into());
+    }
+    let device = device::choose(args.device.device)?;
+    let mut subject = match (&args.model, &args.corpus, &args.held_out) {
+        (Some(model), Some(corpus), Some(held_out)) => Subject::open(model, corpus, held_out, device)?,
+        _ => Subject::bundled(device)?,
+    };
+    let languages = match (&args.languages, &args.corpus) {
+        (Some(languages), _) => languages.clone(),
+        (None, Some(corpus)) => CorpusDirectory::open(corpus)?.code_languages()?,
+        (None, None) => CODE_LANGUAGES.map(str::to_owned).to_vec(),
+    };
+    let mut scopes: Vec<Scope> = Vec::new();
+    for &choice in &args.scope {
+        if !scopes.contains(&choice.into()) {
+            scopes.push(choice.into());
+        }
+    }
+    let request = Request {
+        languages,
+        general: args.general.clone(),
+        scopes,
+        max_k: args.max_k,
+        k: args.k,
+        minus_k: args.minus_k,
+        points: args.points,
+        random_draws: args.random_draws as u64,
+        shuffles: args.shuffles as u64,
+        batch_size: args.batch_size,
+        seq_len: args.seq_len.min(subject.config.max_position_embeddings),
+        limit: args.limit,
+        resamples: args.resamples,
+    };
+    let study = study::run(&mut subject, &request, &args.out)?;
+    if args.json {
+        output::json(&study)?;
+    }
+    output::note(&format!("Wrote {} in {:.0} s", args.out.display(), study.seconds));
+    Ok(())
+}
