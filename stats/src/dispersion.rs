@@ -20,7 +20,7 @@ pub enum DispersionError {
         /// Cells of a row.
         row_len: u64,
     },
-    /// More cells than [`LARGEST_POPULATION`].
+    /// More cells than [`LARGEST_POPULATION`], or more rows than memory holds.
     #[error("{rows} rows of {row_len} cells are too many")]
     Cells {
         /// Number of rows.
@@ -208,12 +208,14 @@ pub fn chance(
     if draws == 0 {
         return Err(DispersionError::NoDraws);
     }
+    let mut counts = Vec::new();
+    counts.try_reserve_exact(rows).ok().ok_or(DispersionError::Cells { rows, row_len })?;
     let mut values = Vec::new();
     for draw in 0..draws {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(draw.into());
         let (mut cells_left, mut chosen_left) = (cells, chosen);
-        let mut counts = Vec::new();
+        counts.clear();
         for _ in 0..rows {
             let count =
                 Hypergeometric::new(cells_left, row_len, chosen_left).map_err(refused)?.sample(&mut rng);
@@ -229,7 +231,7 @@ pub fn chance(
     Ok(Chance { mean, deviation: (squares / (count - 1.0).max(1.0)).sqrt() })
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -345,6 +347,8 @@ mod tests {
         let none = |_: &[u64]| 0.0;
         assert_eq!(chance(2, 3, 7, 1, 0, none), Err(DispersionError::Chosen { chosen: 7, cells: 6 }));
         assert_eq!(chance(2, 3, 6, 0, 0, none), Err(DispersionError::NoDraws));
+        let rows = usize::MAX;
+        assert_eq!(chance(rows, 0, 0, 1, 0, none), Err(DispersionError::Cells { rows, row_len: 0 }));
         assert_eq!(chance(0, 3, 0, 2, 0, none), Ok(Chance { mean: 0.0, deviation: 0.0 }));
         assert!(gini(&[u64::MAX, u64::MAX, 0]).is_ok() && top_share(&[u64::MAX, u64::MAX], 0.5).is_ok());
     }

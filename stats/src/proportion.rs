@@ -83,7 +83,7 @@ pub fn pass_at_k(samples: u32, correct: u32, k: u32) -> Result<f64, ProportionEr
     Ok(-ln_fail.exp_m1())
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use super::*;
     use crate::overlap::Hypergeometric;
