@@ -572,7 +572,7 @@ pub(crate) struct StudyArgs {
     #[arg(long, default_value_t = 5.0, value_parser = percent)]
     pub(crate) max_k: f64,
     /// Points of a curve between one parameter and --max-k, beside the paper's four
-    #[arg(long, default_value_t = 12, value_parser = positive)]
+    #[arg(long, default_value_t = 9, value_parser = positive)]
     pub(crate) points: usize,
     /// Matched random draws
     #[arg(long, default_value_t = 5, value_parser = positive)]

@@ -2,6 +2,7 @@
 
 use crate::output::grouped;
 use crate::results::{ORIGINAL, ResultRow};
+use crate::study::Study;
 use std::fmt::Write as _;
 
 /// Values of `key` in order of first appearance.
@@ -102,6 +103,55 @@ pub(crate) fn spot_and_random(rows: &[ResultRow], norms: &[u64], ks: &[f64]) -> 
         }
         write_line(&mut text, &line);
     }
+    text
+}
+
+/// The first table of a study: rises of losses at the paper's k.
+pub(crate) fn study(study: &Study) -> String {
+    let general = &study.settings.general;
+    let mut text = String::new();
+    for scope in &study.scopes {
+        write_line(
+            &mut text,
+            &format!(
+                "Scope {} ({} parameters): rise of the loss in nats per token [95 % interval]",
+                scope.scope.name(),
+                grouped(scope.parameters)
+            ),
+        );
+        let columns = [
+            ("code, spot", "spot", true),
+            ("code, random", "random", true),
+            ("code, largest weights", "magnitude", true),
+            ("code, general spot", "general", true),
+            ("general, spot", "spot", false),
+        ];
+        let mut header = format!("{:>8} {:>10} {:>7}", "k, %", "parameters", "norms");
+        for (name, ..) in columns {
+            header += &format!(" {name:>23}");
+        }
+        write_line(&mut text, &header);
+        let mut counts: Vec<u64> = scope.verdicts.iter().map(|verdict| verdict.count).collect();
+        counts.dedup();
+        for count in counts {
+            let point = |arm: &str| {
+                let curve = scope.curves.iter().find(|curve| curve.arm == arm)?;
+                curve.points.iter().find(|point| point.count == count)
+            };
+            let Some(spot) = point("spot") else { continue };
+            let mut line = format!("{:>8.4} {:>10} {:>7}", spot.k, grouped(count), grouped(spot.norms));
+            for (_, arm, code) in columns {
+                let found = point(arm).and_then(|point| if code { point.code } else { point.general });
+                let cell = found.map_or("overflow".to_owned(), |found| {
+                    format!("{:+.3} [{:+.3}, {:+.3}]", found.value, found.low, found.high)
+                });
+                line += &format!(" {cell:>23}");
+            }
+            write_line(&mut text, &line);
+        }
+        text.push('\n');
+    }
+    write_line(&mut text, &format!("general: {general}; norms: gains of norms among the spot's parameters"));
     text
 }
 

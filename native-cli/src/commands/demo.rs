@@ -160,7 +160,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
         versions: versions(),
     };
     fs::write(out.path().join(RESULTS), serde_json::to_vec_pretty(&report)?)?;
-    fs::write(out.path().join("report.html"), report::html(&report))?;
+    fs::write(out.path().join("report.html"), report::demo_page(&report).html())?;
     out.finish()?;
     if args.json {
         output::json(&report)?;

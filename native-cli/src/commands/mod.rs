@@ -10,6 +10,7 @@ mod generate;
 mod inspect;
 mod merge;
 mod overlap;
+mod report;
 mod score;
 mod select;
 mod serve;
@@ -31,7 +32,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Combine(args) => combine::run(&args),
         Command::Overlap(args) => overlap::run(&args),
         Command::Study(args) => study::run(&args),
-        Command::Report(_args) => todo!(),
+        Command::Report(args) => report::run(&args),
         Command::Ablate(args) => ablate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Serve(args) => serve::run(&args),

@@ -2,8 +2,9 @@
 
 use crate::args::{StudyArgs, UsageError};
 use crate::corpus::CorpusDirectory;
+use crate::report::{self, Input};
 use crate::study::{self, Request, Subject};
-use crate::{device, output};
+use crate::{atomic, device, output, table};
 use codingspot_core::corpus::CODE_LANGUAGES;
 use codingspot_core::spot::Scope;
 
@@ -43,9 +44,15 @@ pub(crate) fn run(args: &StudyArgs) -> anyhow::Result<()> {
         resamples: args.resamples,
     };
     let study = study::run(&mut subject, &request, &args.out)?;
+    let seconds = study.seconds;
+    let report = args.out.join("report.html");
     if args.json {
         output::json(&study)?;
+    } else {
+        output::result(&table::study(&study))?;
     }
-    output::note(&format!("Wrote {} in {:.0} s", args.out.display(), study.seconds));
+    let page = report::page(&[Input::Study(Box::new(study))])?;
+    atomic::write_file(&report, page.html().as_bytes())?;
+    output::note(&format!("Wrote {0} in {seconds:.0} s: open {1}", args.out.display(), report.display()));
     Ok(())
 }

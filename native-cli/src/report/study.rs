@@ -1,0 +1,1155 @@
+//! A study as sections of a page: figures, each with a sentence made of its numbers.
+
+use super::words::{arm, capitalised, competing, list, measure, rise, style};
+use crate::overlap::PairAt;
+use crate::study::{
+    CurveFinding, CurvePoint, Estimate, KneeFinding, LocationAt, Measure, Role, ScopeFindings, Study, Verdict,
+};
+use codingspot_core::spot::Lines;
+use codingspot_plot::number::{fixed, percent, short_count, signed, significant, thousands};
+use codingspot_plot::{
+    Axis, Bar, BarChart, BarForm, BarGroup, Block, Cell, ColorScale, HeatMap, Highlight, LineChart, Mark,
+    Point, Section, Series, SeriesStyle, Table,
+};
+
+/// Arms of the dose-response figures, in the order in which they are drawn.
+const DRAWN: [&str; 6] = ["spot", "minus-general", "general", "magnitude", "magnitude-matched", "random"];
+
+/// What the page is about.
+pub(super) fn lead(study: &Study) -> Vec<String> {
+    let scored: Vec<String> = study.settings.languages.iter().map(|name| capitalised(name)).collect();
+    let (documents, tokens) = study
+        .subsets
+        .iter()
+        .fold((0, 0), |(documents, tokens), subset| (documents + subset.documents, tokens + subset.tokens));
+    vec![
+        format!(
+            "Every parameter θ of {} ({} of them) was scored by |θ · ∂L/∂θ| on code in {}. The highest-scored \
+             parameters, the coding spot, were set to zero, and so were as many parameters chosen in other \
+             ways: at random in the same tensors ({} draws), the largest weights, the spot of {}, and the \
+             coding spot without that. What each costs was measured on {} documents ({} tokens) that were \
+             not scored.",
+            study.model.name,
+            thousands(study.model.parameters),
+            list(&scored),
+            study.settings.random_draws,
+            capitalised(&study.settings.general),
+            thousands(documents as u64),
+            thousands(tokens)
+        ),
+        format!(
+            "Losses are in nats per token; lower is better, and guessing every token alike costs {} nats. \
+             Intervals in brackets are 95 %, from {} paired bootstrap resamples of documents (BCa), and of \
+             random draws where there are any.",
+            vocabulary(study).map_or("ln V".to_owned(), |size| fixed((size as f64).ln(), 2)),
+            thousands(study.settings.resamples as u64)
+        ),
+    ]
+}
+
+fn vocabulary(study: &Study) -> Option<u64> {
+    study.model.config.get("vocab_size").and_then(serde_json::Value::as_u64)
+}
+
+/// The numbers that matter, of the scope without norms if it was studied.
+pub(super) fn highlights(study: &Study) -> Vec<Highlight> {
+    let Some(scope) = study.scopes.last() else { return Vec::new() };
+    let Some(point) = at_k(scope, "spot", study.settings.k) else { return Vec::new() };
+    let random = at_k(scope, "random", study.settings.k);
+    let general = capitalised(&study.settings.general);
+    let where_ = format!(
+        "k = {} % ({}), scope {}",
+        significant(point.k, 3),
+        short_count(point.count),
+        scope.scope.name()
+    );
+    let note = |found: Option<Estimate>| {
+        found.map_or(String::new(), |found| format!("[{}, {}]", signed(found.low, 2), signed(found.high, 2)))
+    };
+    let value = |found: Option<Estimate>| found.map_or("overflow".to_owned(), |found| signed(found.value, 2));
+    let mut out = vec![
+        Highlight::new(
+            format!("{} nats", value(point.code)),
+            format!("loss of code without the coding spot, {where_}"),
+            note(point.code),
+        ),
+        Highlight::new(
+            format!("{} nats", value(point.general)),
+            format!("loss of {general} without it"),
+            note(point.general),
+        ),
+    ];
+    if let Some(random) = random {
+        out.push(Highlight::new(
+            format!("{} nats", value(random.code)),
+            "loss of code without as many random parameters".to_owned(),
+            note(random.code),
+        ));
+    }
+    if let Some(half) =
+        scope.knees.iter().find(|knee| knee.kind == "half").and_then(|knee| knee.k.zip(knee.count))
+    {
+        out.push(Highlight::new(
+            format!("{} %", significant(half.0.value, 2)),
+            "of the parameters do half of the damage".to_owned(),
+            format!("{} of them", thousands(half.1.value.round() as u64)),
+        ));
+    }
+    out
+}
+
+/// All sections.
+pub(super) fn sections(study: &Study) -> Vec<Section> {
+    let mut sections = vec![verdict(study)];
+    for scope in &study.scopes {
+        sections.push(dose(study, scope));
+    }
+    for scope in &study.scopes {
+        sections.push(place(study, scope));
+    }
+    for scope in &study.scopes {
+        sections.push(one_or_ten(study, scope));
+    }
+    for scope in &study.scopes {
+        sections.push(other_data(study, scope));
+    }
+    for scope in &study.scopes {
+        sections.push(other_edits(study, scope));
+    }
+    sections.push(settings(study));
+    sections
+}
+
+fn id(scope: &ScopeFindings, name: &str) -> String {
+    format!("{name}-{}", scope.scope.name())
+}
+
+fn at_k<'s>(scope: &'s ScopeFindings, arm: &str, k: f64) -> Option<&'s CurvePoint> {
+    let count = codingspot_core::spot::count_of(scope.parameters, k).max(1);
+    let curve = scope.curves.iter().find(|curve| curve.arm == arm)?;
+    curve.points.iter().find(|point| point.count == count)
+}
+
+fn estimate_cell(found: Option<Estimate>) -> Cell {
+    found.map_or(Cell::label("overflow"), |found| Cell::interval(found.value, found.low, found.high, 2))
+}
+
+/// The first table and the answer to the first question.
+fn verdict(study: &Study) -> Section {
+    let general = &study.settings.general;
+    let mut section = Section::new("verdict", "Does the spot do more than its controls?", Vec::new());
+    let mut rows = Vec::new();
+    for scope in &study.scopes {
+        section.paragraphs.push(verdict_sentence(study, scope));
+        for point in paper_points(scope, "spot") {
+            let other = |arm: &str| scope_point(scope, arm, point.count);
+            rows.push(vec![
+                Cell::head(scope.scope.name()),
+                Cell::number_as(point.k, significant(point.k, 3)),
+                Cell::count(point.count),
+                Cell::count(point.norms),
+                estimate_cell(point.code),
+                estimate_cell(other("random").and_then(|p| p.code)),
+                estimate_cell(other("magnitude").and_then(|p| p.code)),
+                estimate_cell(other("general").and_then(|p| p.code)),
+                estimate_cell(other("minus-general").and_then(|p| p.code)),
+                estimate_cell(point.general),
+                estimate_cell(point.gap),
+            ]);
+        }
+    }
+    let head = [
+        "scope".to_owned(),
+        "k, %".to_owned(),
+        "parameters".to_owned(),
+        "of them norm gains".to_owned(),
+        "code: spot".to_owned(),
+        "code: random".to_owned(),
+        "code: largest weights".to_owned(),
+        format!("code: {} spot", capitalised(general)),
+        format!("code: spot without {}'s", capitalised(general)),
+        format!("{}: spot", capitalised(general)),
+        format!("code less {}: spot", capitalised(general)),
+    ];
+    section.blocks.push(Block::Table(Table::new(
+        "Rise of the loss in nats per token, by what was set to zero",
+        head.to_vec(),
+        rows,
+    )));
+    for scope in &study.scopes {
+        for measured in [Measure::Code, Measure::Gap] {
+            section.blocks.push(verdict_figure(study, scope, measured));
+        }
+    }
+    section
+}
+
+fn paper_points<'s>(scope: &'s ScopeFindings, arm: &str) -> Vec<&'s CurvePoint> {
+    let Some(curve) = scope.curves.iter().find(|curve| curve.arm == arm) else { return Vec::new() };
+    let mut counts: Vec<u64> = scope.verdicts.iter().map(|verdict| verdict.count).collect();
+    counts.dedup();
+    curve.points.iter().filter(|point| counts.contains(&point.count)).collect()
+}
+
+fn scope_point<'s>(scope: &'s ScopeFindings, arm: &str, count: u64) -> Option<&'s CurvePoint> {
+    scope.curves.iter().find(|curve| curve.arm == arm)?.points.iter().find(|point| point.count == count)
+}
+
+/// Which comparisons the spot wins, by their intervals.
+fn verdict_sentence(study: &Study, scope: &ScopeFindings) -> String {
+    let general = &study.settings.general;
+    let mut sentences = vec![format!("Scope {} ({}).", scope.scope.name(), competing(scope.scope))];
+    for measured in [Measure::Code, Measure::Gap] {
+        let of: Vec<&Verdict> = scope.verdicts.iter().filter(|v| v.measure == measured).collect();
+        let by = |sign: i8| -> Vec<&&Verdict> {
+            of.iter().filter(|v| v.difference.is_some_and(|d| d.sign() == sign)).collect()
+        };
+        let (more, less, open) = (by(1), by(-1), by(0));
+        let what = measure(measured, general);
+        let name = |v: &&&Verdict| format!("{} at {} %", arm(&v.control, general), v.k);
+        let mut text = format!(
+            "In {what} the spot exceeds its controls in {} of {} comparisons by an interval that excludes 0",
+            more.len(),
+            of.len()
+        );
+        if !less.is_empty() {
+            text += &format!("; it is below {}", list(&less.iter().map(name).collect::<Vec<_>>()));
+        }
+        if !open.is_empty() {
+            text += &format!("; undecided against {}", list(&open.iter().map(name).collect::<Vec<_>>()));
+        }
+        let lost = of.iter().filter(|v| v.difference.is_none()).count();
+        if lost > 0 {
+            text += &format!("; {lost} can't be compared, because a model overflowed");
+        }
+        sentences.push(text + ".");
+    }
+    if let Some(point) = at_k(scope, "spot", study.settings.k) {
+        let random = at_k(scope, "random", study.settings.k).and_then(|point| point.code);
+        sentences.push(format!(
+            "At k = {} % the spot costs code {} and {} {}; as many random parameters of the same tensors cost \
+             code {}. {} of the spot's {} parameters are gains of norms.",
+            study.settings.k,
+            rise(point.code),
+            capitalised(general),
+            rise(point.general),
+            rise(random),
+            thousands(point.norms),
+            thousands(point.count)
+        ));
+    }
+    sentences.join(" ")
+}
+
+fn verdict_figure(study: &Study, scope: &ScopeFindings, measured: Measure) -> Block {
+    let general = &study.settings.general;
+    let mut groups: Vec<BarGroup> = Vec::new();
+    for verdict in scope.verdicts.iter().filter(|verdict| verdict.measure == measured) {
+        let name = format!("k = {} % ({} parameters)", verdict.k, thousands(verdict.count));
+        if groups.last().is_none_or(|group| group.name != name) {
+            groups.push(BarGroup { name, bars: Vec::new() });
+        }
+        let label = format!("spot less {}", arm(&verdict.control, general));
+        let bar = match verdict.difference {
+            Some(d) => Bar::new(label, style(&verdict.control), d.value).with_interval(d.low, d.high),
+            None => Bar { label, style: style(&verdict.control), value: None, low: None, high: None },
+        };
+        if let Some(group) = groups.last_mut() {
+            group.bars.push(bar);
+        }
+    }
+    let what = measure(measured, general);
+    let smallest = scope
+        .verdicts
+        .iter()
+        .filter(|v| v.measure == measured)
+        .filter_map(|v| Some((v, v.difference?)))
+        .min_by(|a, b| a.1.value.total_cmp(&b.1.value));
+    let sentence = smallest.map_or("Nothing could be compared.".to_owned(), |(v, d)| {
+        format!(
+            "The closest control is {} at k = {} %: the spot's effect on {what} is {} {} (p {}).",
+            arm(&v.control, general),
+            v.k,
+            rise(Some(d)),
+            if d.value >= 0.0 { "above it" } else { "from it, so below" },
+            v.p.map_or("unknown".to_owned(), |p| format!("= {}", significant(p, 2)))
+        )
+    });
+    let chart = BarChart {
+        title: format!("Spot less control, {what}: scope {}", scope.scope.name()),
+        value: Axis::new("Difference of rises of the loss", "nats per token").with_decimals(2),
+        groups,
+        marks: Vec::new(),
+        form: BarForm::Forest,
+    };
+    let name = if measured == Measure::Code { "difference-code" } else { "difference-gap" };
+    Block::figure(id(scope, name), chart, sentence)
+}
+
+fn points(curve: &CurveFinding, of: impl Fn(&CurvePoint) -> Option<Estimate>) -> Vec<Point> {
+    curve
+        .points
+        .iter()
+        .map(|point| match of(point) {
+            Some(found) => Point::with_interval(point.count as f64, found.value, found.low, found.high),
+            None => Point::gap(point.count as f64),
+        })
+        .collect()
+}
+
+/// The x axis of doses: numbers of parameters, and percent below.
+fn dose_axis(scope: &ScopeFindings) -> Axis {
+    let counts: Vec<u64> = scope
+        .curves
+        .first()
+        .map_or(Vec::new(), |curve| curve.points.iter().map(|point| point.count).collect());
+    let (first, last) = (counts.first().copied().unwrap_or(1), counts.last().copied().unwrap_or(10));
+    let powers = |from: i32| (from..).map(|power| 10_f64.powi(power));
+    let ticks: Vec<(f64, String)> = powers(-9)
+        .map(|k| (k * scope.parameters as f64 / 100.0, k))
+        .skip_while(|(count, _)| *count < first as f64)
+        .take_while(|(count, _)| *count <= last as f64)
+        .map(|(count, k)| (count, significant(k, 1)))
+        .collect();
+    Axis::new("Parameters set to zero", "").log().with_secondary("% of the scope", ticks)
+}
+
+fn arms_chart(
+    study: &Study,
+    scope: &ScopeFindings,
+    title: String,
+    y: &str,
+    of: impl Fn(&CurvePoint) -> Option<Estimate>,
+) -> LineChart {
+    let series = DRAWN
+        .iter()
+        .filter_map(|name| scope.curves.iter().find(|curve| curve.arm == *name))
+        .map(|curve| {
+            Series::new(arm(&curve.arm, &study.settings.general), style(&curve.arm), points(curve, &of))
+        })
+        .collect();
+    LineChart {
+        title,
+        x: dose_axis(scope),
+        y: Axis::new(y, "nats per token").with_decimals(2),
+        series,
+        marks: Vec::new(),
+    }
+}
+
+fn knee<'s>(scope: &'s ScopeFindings, kind: &str) -> Option<&'s KneeFinding> {
+    scope.knees.iter().find(|knee| knee.kind == kind && knee.k.is_some())
+}
+
+fn dose(study: &Study, scope: &ScopeFindings) -> Section {
+    let general = capitalised(&study.settings.general);
+    let name = scope.scope.name();
+    let mut code = arms_chart(
+        study,
+        scope,
+        format!("What removing parameters costs code: scope {name}"),
+        "Rise of the mean loss of code",
+        |point| point.code,
+    );
+    let mut sentence = dose_sentence(scope);
+    for (kind, label) in [("elbow", "damage sets in"), ("knee", "damage saturates")] {
+        if let Some(count) = knee(scope, kind).and_then(|knee| knee.count) {
+            code.marks.push(Mark::vertical(count.value, label).with_interval(count.low, count.high));
+        }
+    }
+    sentence += &knee_sentence(study, scope);
+    let gap = arms_chart(
+        study,
+        scope,
+        format!("What code loses beyond {general}: scope {name}"),
+        &format!("Rise for code less rise for {general}"),
+        |point| point.gap,
+    );
+    let language = arms_chart(
+        study,
+        scope,
+        format!("What removing the same parameters costs {general}: scope {name}"),
+        &format!("Rise of the loss of {general}"),
+        |point| point.general,
+    );
+    let blocks = vec![
+        Block::figure(id(scope, "dose-code"), code, sentence),
+        Block::figure(id(scope, "dose-gap"), gap, gap_sentence(study, scope)),
+        Block::figure(id(scope, "dose-general"), language, general_sentence(study, scope)),
+        Block::Table(knee_table(study, scope)),
+        Block::Details {
+            summary: "Loss of every language".to_owned(),
+            blocks: vec![Block::Table(language_table(study, scope))],
+        },
+        prediction_figure(scope),
+    ];
+    Section::new(id(scope, "dose"), format!("How much does it take? Scope {name}"), blocks)
+}
+
+fn dose_sentence(scope: &ScopeFindings) -> String {
+    let Some(curve) = scope.curves.iter().find(|curve| curve.arm == "spot") else { return String::new() };
+    let first = curve.points.iter().find(|point| point.code.is_some_and(|rise| rise.low > 0.0));
+    let top = curve
+        .points
+        .iter()
+        .filter_map(|point| Some((point, point.code?)))
+        .max_by(|a, b| a.1.value.total_cmp(&b.1.value));
+    let mut text = match first {
+        Some(point) => format!(
+            "The smallest spot measured whose removal raises the loss of code beyond doubt has {} ({} % of the \
+             scope): {}.",
+            if point.count == 1 {
+                "1 parameter".to_owned()
+            } else {
+                format!("{} parameters", thousands(point.count))
+            },
+            significant(point.k, 2),
+            rise(point.code)
+        ),
+        None => "No spot up to the largest measured raises the loss of code beyond doubt.".to_owned(),
+    };
+    if let Some((point, found)) = top {
+        text +=
+            &format!(" The most it rises is {} at {} parameters.", rise(Some(found)), thousands(point.count));
+    }
+    text
+}
+
+fn knee_sentence(study: &Study, scope: &ScopeFindings) -> String {
+    let percent_of = |knee: &KneeFinding| {
+        knee.k.map_or(String::new(), |k| {
+            format!("{} % [{}, {}]", significant(k.value, 2), significant(k.low, 2), significant(k.high, 2))
+        })
+    };
+    let mut text = String::new();
+    if let Some(found) = knee(scope, "elbow") {
+        text += &format!(" Damage sets in at k = {}", percent_of(found));
+        if let Some(found) = knee(scope, "knee") {
+            text += &format!(" and saturates at {}", percent_of(found));
+        }
+        text += " (where the curve bends most from its chord, Kneedle).";
+    }
+    if let Some(found) = knee(scope, "gap") {
+        text += &format!(
+            " Code has lost most beyond {} at k = {}: the k that tells code from language best.",
+            capitalised(&study.settings.general),
+            percent_of(found)
+        );
+    }
+    text
+}
+
+fn gap_sentence(study: &Study, scope: &ScopeFindings) -> String {
+    let general = capitalised(&study.settings.general);
+    let best = |name: &str| {
+        let curve = scope.curves.iter().find(|curve| curve.arm == name)?;
+        let points = curve.points.iter().filter_map(|point| Some((point.count, point.gap?)));
+        points.max_by(|a, b| a.1.value.total_cmp(&b.1.value))
+    };
+    let say = |name: &str| {
+        best(name).map_or("an overflow".to_owned(), |(count, gap)| {
+            format!("{} at {} parameters", rise(Some(gap)), thousands(count))
+        })
+    };
+    format!(
+        "Above 0 code loses more than {general}. The most that code loses beyond {general} is {} for the coding \
+         spot, {} for the spot without {general}'s, {} for the largest weights and {} for random parameters.",
+        say("spot"),
+        say("minus-general"),
+        say("magnitude"),
+        say("random")
+    )
+}
+
+fn general_sentence(study: &Study, scope: &ScopeFindings) -> String {
+    let general = capitalised(&study.settings.general);
+    let at = |name: &str| at_k(scope, name, study.settings.k).and_then(|point| point.general);
+    format!(
+        "At k = {} % {general} loses {} without the coding spot, {} without its own, and {} without the coding \
+         spot less its own.",
+        study.settings.k,
+        rise(at("spot")),
+        rise(at("general")),
+        rise(at("minus-general"))
+    )
+}
+
+fn knee_table(study: &Study, scope: &ScopeFindings) -> Table {
+    let what = |kind: &str| match kind {
+        "elbow" => "damage to code sets in".to_owned(),
+        "half" => "half of the damage to code is done".to_owned(),
+        "knee" => "damage to code saturates".to_owned(),
+        _ => format!("code has lost most beyond {}", capitalised(&study.settings.general)),
+    };
+    let rows = scope
+        .knees
+        .iter()
+        .map(|knee| {
+            let interval = |found: Option<Estimate>, write: &dyn Fn(f64) -> String| match found {
+                Some(found) => Cell::Number {
+                    text: format!("{} [{}, {}]", write(found.value), write(found.low), write(found.high)),
+                    value: Some(found.value),
+                    low: Some(found.low),
+                    high: Some(found.high),
+                },
+                None => Cell::label("none"),
+            };
+            vec![
+                Cell::head(what(&knee.kind)),
+                interval(knee.k, &|value| significant(value, 3)),
+                interval(knee.count, &|value| thousands(value.round().max(0.0) as u64)),
+                Cell::number_as(knee.found, percent(knee.found, 3)),
+            ]
+        })
+        .collect();
+    Table::new(
+        "Points of the spot's curve, with intervals over resampled documents",
+        ["where".to_owned(), "k, %".to_owned(), "parameters".to_owned(), "found in resamples".to_owned()]
+            .to_vec(),
+        rows,
+    )
+}
+
+fn language_table(study: &Study, scope: &ScopeFindings) -> Table {
+    let mut head = vec!["language".to_owned(), "0".to_owned()];
+    let curve = scope.curves.iter().find(|curve| curve.arm == "spot");
+    let points: Vec<&CurvePoint> = curve.map_or(Vec::new(), |curve| curve.points.iter().collect());
+    head.extend(points.iter().map(|point| thousands(point.count)));
+    let rows = study
+        .subsets
+        .iter()
+        .enumerate()
+        .map(|(index, subset)| {
+            let value = |loss: Option<f64>| loss.map_or(Cell::label("overflow"), |loss| Cell::fixed(loss, 3));
+            let mut row = vec![Cell::head(&subset.name), value(subset.loss.map(|loss| loss.value))];
+            row.extend(points.iter().map(|point| value(point.losses.get(index).copied().flatten())));
+            row
+        })
+        .collect();
+    Table::new("Loss by number of the spot's parameters set to zero, nats per token", head, rows)
+}
+
+fn prediction_figure(scope: &ScopeFindings) -> Block {
+    let mut series = Vec::new();
+    for (name, predicted, measured) in [
+        ("spot", SeriesStyle::Other(1), SeriesStyle::Spot),
+        ("magnitude", SeriesStyle::Other(2), SeriesStyle::Magnitude),
+    ] {
+        let Some(found) = scope.predictions.iter().find(|found| found.arm == name) else { continue };
+        let label = if name == "spot" { "spot" } else { "largest weights" };
+        // Beyond this the prediction says nothing, and would flatten all else.
+        let near = found.points.iter().filter(|point| point.predicted.abs() < 10.0);
+        series.push(Series::new(
+            format!("{label}, predicted"),
+            predicted,
+            near.map(|point| Point::new(point.count as f64, point.predicted)).collect(),
+        ));
+        series.push(Series::new(
+            format!("{label}, measured"),
+            measured,
+            found
+                .points
+                .iter()
+                .map(|point| match point.measured {
+                    Some(m) => Point::with_interval(point.count as f64, m.value, m.low, m.high),
+                    None => Point::gap(point.count as f64),
+                })
+                .collect(),
+        ));
+    }
+    let holds = scope.predictions.iter().find(|found| found.arm == "spot");
+    let (low, high) = scope
+        .lowering
+        .iter()
+        .map(|(_, share)| *share)
+        .fold((1.0_f64, 0.0_f64), |(low, high), share| (low.min(share), high.max(share)));
+    let sentence = format!(
+        "The gradient on the held-out documents predicts the rise to first order, −Σ θ · ∂L/∂θ over what is \
+         removed. For the spot it is within a fifth of what was measured {}. By the same sign, removing {} to {} \
+         of all parameters one at a time would lower the loss of a language.",
+        match holds.and_then(|found| found.holds_up_to) {
+            Some(count) => format!("up to {} parameters", thousands(count.round() as u64)),
+            None => "at no dose from the smallest on".to_owned(),
+        },
+        percent(low, 3),
+        percent(high, 3)
+    );
+    let chart = LineChart {
+        title: format!("First-order prediction beside measurement: scope {}", scope.scope.name()),
+        x: dose_axis(scope),
+        y: Axis::new("Rise of the mean loss of code", "nats per token").with_decimals(2),
+        series,
+        marks: Vec::new(),
+    };
+    Block::figure(id(scope, "predicted"), chart, sentence)
+}
+
+/// Modules in layout order: those of blocks, then what is not in a block.
+fn modules(at: &LocationAt) -> (Vec<String>, Vec<String>) {
+    let mut inside = Vec::new();
+    let mut outside = Vec::new();
+    for cell in &at.cells {
+        let list = if cell.layer.is_some() { &mut inside } else { &mut outside };
+        if !list.contains(&cell.module) {
+            list.push(cell.module.clone());
+        }
+    }
+    (inside, outside)
+}
+
+fn place(study: &Study, scope: &ScopeFindings) -> Section {
+    let mut blocks = Vec::new();
+    let k = study.settings.k;
+    if let Some(at) = scope.location.iter().min_by(|a, b| (a.k - k).abs().total_cmp(&(b.k - k).abs())) {
+        blocks.push(location_figure(scope, at));
+        blocks.push(Block::Table(module_table(scope)));
+    }
+    blocks.push(mass_figure(scope));
+    blocks.push(Block::Table(concentration_table(scope)));
+    let mut section =
+        Section::new(id(scope, "where"), format!("Where does it lie? Scope {}", scope.scope.name()), blocks);
+    if let Some(found) = &scope.residual {
+        let fullest: Vec<String> = found
+            .fullest
+            .iter()
+            .take(5)
+            .map(|(dimension, count)| format!("{dimension} ({})", thousands(*count)))
+            .collect();
+        section.paragraphs.push(format!(
+            "By dimension of the residual stream, which {} parameters each read or write: two parameters of the \
+             spot share one {} times as often as by chance (Morisita's index); the fullest are {}.",
+            thousands(found.parameters_per_dimension),
+            significant(found.morisita, 3),
+            list(&fullest)
+        ));
+    }
+    section
+}
+
+fn location_figure(scope: &ScopeFindings, at: &LocationAt) -> Block {
+    let layers = at.cells.iter().filter_map(|cell| cell.layer).max().map_or(0, |last| last + 1);
+    let (inside, outside) = modules(at);
+    let mut cols: Vec<String> = (0..layers).map(|layer| layer.to_string()).collect();
+    if !outside.is_empty() {
+        cols.push("outside".to_owned());
+    }
+    let cells: Vec<Vec<Option<f64>>> = inside
+        .iter()
+        .chain(&outside)
+        .map(|module| {
+            let find = |layer: Option<usize>| {
+                let cell = at.cells.iter().find(|cell| cell.module == *module && cell.layer == layer)?;
+                cell.enrichment
+            };
+            let mut row: Vec<Option<f64>> = (0..layers).map(|layer| find(Some(layer))).collect();
+            if !outside.is_empty() {
+                row.push(find(None));
+            }
+            row
+        })
+        .collect();
+    let linear = inside.iter().filter(|module| !module.contains("norm")).count();
+    let mut group_breaks = vec![linear, inside.len()];
+    group_breaks.retain(|&after| after > 0 && after < inside.len() + outside.len());
+    group_breaks.dedup();
+    let most =
+        at.cells.iter().filter_map(|cell| Some((cell, cell.enrichment?))).max_by(|a, b| a.1.total_cmp(&b.1));
+    let fullest = at.cells.iter().max_by_key(|cell| cell.count);
+    let sentence = most.zip(fullest).map_or(String::new(), |((most, enrichment), fullest)| {
+        format!(
+            "1 is what an even spread over the scope would give. At k = {} % ({} parameters) the densest tensor is \
+             {} with {} times its share; most parameters, {} of {}, lie in {}.",
+            at.k,
+            thousands(at.count),
+            most.tensor,
+            significant(enrichment, 3),
+            thousands(fullest.count),
+            thousands(at.count),
+            fullest.tensor
+        )
+    });
+    let chart = HeatMap {
+        title: format!(
+            "Parameters of the spot over their even share: scope {}, k = {} %",
+            scope.scope.name(),
+            at.k
+        ),
+        row_label: "Module".to_owned(),
+        col_label: "Layer".to_owned(),
+        rows: inside.iter().chain(&outside).cloned().collect(),
+        cols,
+        cells,
+        scale: ColorScale::Log2Enrichment,
+        cell_digits: 1,
+        group_breaks,
+        emphasize: None,
+        diagonal: false,
+    };
+    Block::figure(id(scope, "location"), chart, sentence)
+}
+
+fn module_table(scope: &ScopeFindings) -> Table {
+    let mut head = vec!["module".to_owned(), "share of the scope".to_owned()];
+    head.extend(scope.location.iter().map(|at| format!("k = {} %", at.k)));
+    let names = scope.location.first().map_or(Vec::new(), |at| {
+        let (inside, outside) = modules(at);
+        inside.into_iter().chain(outside).collect::<Vec<_>>()
+    });
+    let rows = names
+        .iter()
+        .map(|module| {
+            let sum = |at: &LocationAt, of: &dyn Fn(&crate::study::LocationCell) -> u64| {
+                at.cells.iter().filter(|cell| cell.module == *module).map(of).sum::<u64>()
+            };
+            let size = scope.location.first().map_or(0, |at| sum(at, &|cell| cell.numel));
+            let share = size as f64 / scope.parameters as f64;
+            let mut row = vec![Cell::head(module), Cell::number_as(share, percent(share, 3))];
+            row.extend(scope.location.iter().map(|at| {
+                let share = sum(at, &|cell| cell.count) as f64 / at.count.max(1) as f64;
+                Cell::number_as(share, percent(share, 3))
+            }));
+            row
+        })
+        .collect();
+    Table::new("Share of the spot in each kind of tensor", head, rows)
+}
+
+fn mass_figure(scope: &ScopeFindings) -> Block {
+    let points = scope.mass.iter().map(|mass| Point::new(mass.top as f64, 100.0 * mass.share)).collect();
+    let even = scope
+        .mass
+        .iter()
+        .map(|mass| Point::new(mass.top as f64, 100.0 * mass.top as f64 / scope.parameters as f64))
+        .collect();
+    let share = |top: u64| scope.mass.iter().find(|mass| mass.top == top).map(|mass| mass.share);
+    let say =
+        |top: u64| share(top).map(|share| format!("the top {} hold {}", thousands(top), percent(share, 3)));
+    let parts: Vec<String> = [1, 10, 100, 1000].into_iter().filter_map(say).collect();
+    let chart = LineChart {
+        title: format!("Share of all scores that the highest hold: scope {}", scope.scope.name()),
+        x: Axis::new("Highest-scored parameters", "").log(),
+        y: Axis::new("Share of the sum of scores", "%").with_decimals(1),
+        series: vec![
+            Series::new("scores", SeriesStyle::Spot, points),
+            Series::new("if all were alike", SeriesStyle::Random, even),
+        ],
+        marks: Vec::new(),
+    };
+    Block::figure(id(scope, "mass"), chart, format!("Of the sum of all scores in scope, {}.", list(&parts)))
+}
+
+fn concentration_table(scope: &ScopeFindings) -> Table {
+    let mut found: Vec<_> = scope.concentration.iter().collect();
+    found.sort_by(|a, b| b.morisita.total_cmp(&a.morisita));
+    found.truncate(12);
+    let rows = found
+        .into_iter()
+        .map(|found| {
+            let lines = match found.lines {
+                Lines::Rows => "row",
+                Lines::Columns => "column",
+            };
+            vec![
+                Cell::head(&found.tensor),
+                Cell::label(lines),
+                Cell::count(found.count),
+                Cell::number_as(found.morisita, significant(found.morisita, 3)),
+                found.z.map_or(Cell::Empty, |z| Cell::fixed(z, 0)),
+                Cell::label(format!(
+                    "{lines} {}: {} of {}",
+                    found.fullest,
+                    thousands(found.fullest_count),
+                    thousands(found.line_len)
+                )),
+            ]
+        })
+        .collect();
+    Table::new(
+        "Tensors where the spot bunches up most in rows or columns: Morisita's index over its value by chance",
+        ["tensor", "lines", "parameters", "times chance", "standard deviations", "fullest line"]
+            .map(str::to_owned)
+            .to_vec(),
+        rows,
+    )
+}
+
+fn one_or_ten(study: &Study, scope: &ScopeFindings) -> Section {
+    let found = &scope.languages;
+    let general = capitalised(&study.settings.general);
+    let names: Vec<String> = found.names.iter().map(|name| capitalised(name)).collect();
+    let jaccard = HeatMap {
+        title: format!(
+            "How alike the languages' own spots are: scope {}, k = {} %",
+            scope.scope.name(),
+            found.k
+        ),
+        row_label: "Spot of".to_owned(),
+        col_label: "Spot of".to_owned(),
+        rows: names.clone(),
+        cols: names,
+        cells: found.jaccard.iter().map(|row| row.iter().map(|&value| Some(value)).collect()).collect(),
+        scale: ColorScale::Sequential { unit: "Jaccard index".to_owned(), range: Some((0.0, 1.0)) },
+        cell_digits: 2,
+        group_breaks: Vec::new(),
+        emphasize: None,
+        diagonal: true,
+    };
+    let unique: u64 = found.unique.iter().map(|(_, count)| count).sum();
+    let mean_unique = unique as f64 / (found.unique.len().max(1) as f64 * found.each.max(1) as f64);
+    let last = found.over_k.last();
+    let alike_sentence = format!(
+        "Two languages of code share {} of their union on average, with {general} {}; random sets of these sizes \
+         would share {}, and random sets with the same numbers in every tensor {}. {} of a language's parameters \
+         are in no other's spot, and {} are in all {}.",
+        last.map_or(String::new(), |at| percent(at.code_with_code, 3)),
+        last.map_or(String::new(), |at| percent(at.code_with_general, 3)),
+        percent(found.chance, 2),
+        percent(found.chance_by_tensor, 2),
+        percent(mean_unique, 3),
+        percent(found.shared_by_all as f64 / found.each.max(1) as f64, 3),
+        study.settings.languages.len()
+    );
+    let matrix = &scope.matrix;
+    let matrix_names: Vec<String> = matrix.cols.iter().map(|name| capitalised(name)).collect();
+    let rises = HeatMap {
+        title: format!(
+            "Remove the spot of one language, measure every other: scope {}, k = {} %",
+            scope.scope.name(),
+            matrix.k
+        ),
+        row_label: "Spot removed".to_owned(),
+        col_label: "Loss measured on".to_owned(),
+        rows: matrix_names.clone(),
+        cols: matrix_names,
+        cells: matrix.rise.clone(),
+        scale: ColorScale::sequential("rise of the loss, nats per token"),
+        cell_digits: 2,
+        group_breaks: Vec::new(),
+        emphasize: None,
+        diagonal: true,
+    };
+    let rises_sentence = format!(
+        "Among the scored languages a language loses {} more by its own spot than by another's, on average.",
+        rise(matrix.own_less_others)
+    );
+    let mut blocks = vec![
+        Block::figure(id(scope, "languages"), jaccard, alike_sentence),
+        Block::figure(id(scope, "languages-k"), over_k_chart(study, scope), over_k_sentence(study, scope)),
+        Block::figure(id(scope, "matrix"), rises, rises_sentence),
+    ];
+    if !scope.without.is_empty() {
+        blocks.push(without_figure(scope));
+    }
+    Section::new(
+        id(scope, "languages-section"),
+        format!("Is it one spot or ten? Scope {}", scope.scope.name()),
+        blocks,
+    )
+}
+
+fn over_k_chart(study: &Study, scope: &ScopeFindings) -> LineChart {
+    let over = &scope.languages.over_k;
+    let line = |of: &dyn Fn(&crate::study::LanguagesAt) -> f64| -> Vec<Point> {
+        over.iter().map(|at| Point::new(at.k, of(at))).collect()
+    };
+    LineChart {
+        title: format!("Overlap of languages over k: scope {}", scope.scope.name()),
+        x: Axis::new("Size of each spot", "% of the scope").log(),
+        y: Axis::new("Mean Jaccard index", "").with_range(0.0, 1.0).with_decimals(2),
+        series: vec![
+            Series::new("code with code", SeriesStyle::Spot, line(&|at| at.code_with_code)),
+            Series::new(
+                format!("code with {}", capitalised(&study.settings.general)),
+                SeriesStyle::General,
+                line(&|at| at.code_with_general),
+            ),
+            Series::new("chance, same tensors", SeriesStyle::Other(0), line(&|at| at.chance_by_tensor)),
+            Series::new("chance", SeriesStyle::Random, line(&|at| at.chance)),
+        ],
+        marks: Vec::new(),
+    }
+}
+
+fn over_k_sentence(study: &Study, scope: &ScopeFindings) -> String {
+    let over = &scope.languages.over_k;
+    let general = capitalised(&study.settings.general);
+    over.first().zip(over.last()).map_or(String::new(), |(first, last)| {
+        format!(
+            "From k = {} to {} % the overlap of code with code goes from {} to {}, that of code with {general} from \
+             {} to {}.",
+            first.k,
+            last.k,
+            fixed(first.code_with_code, 2),
+            fixed(last.code_with_code, 2),
+            fixed(first.code_with_general, 2),
+            fixed(last.code_with_general, 2)
+        )
+    })
+}
+
+fn without_figure(scope: &ScopeFindings) -> Block {
+    let bar = |label: &str, style: SeriesStyle, found: Option<Estimate>| match found {
+        Some(found) => Bar::new(label, style, found.value).with_interval(found.low, found.high),
+        None => Bar { label: label.to_owned(), style, value: None, low: None, high: None },
+    };
+    let groups = scope
+        .without
+        .iter()
+        .map(|found| BarGroup {
+            name: capitalised(&found.language),
+            bars: vec![
+                bar("spot of all languages", SeriesStyle::Spot, found.whole),
+                bar("spot of all others", SeriesStyle::Other(1), found.without),
+                bar("its own spot", SeriesStyle::Difference, found.own),
+            ],
+        })
+        .collect();
+    let mean = |of: &dyn Fn(&crate::study::WithoutFinding) -> Option<Estimate>| {
+        let known: Vec<f64> = scope.without.iter().filter_map(|found| Some(of(found)?.value)).collect();
+        known.iter().sum::<f64>() / known.len().max(1) as f64
+    };
+    let overlap: f64 =
+        scope.without.iter().map(|found| found.jaccard).sum::<f64>() / scope.without.len().max(1) as f64;
+    let sentence = format!(
+        "A spot selected without a language costs that language {} nats on average, the spot of all {}, and its \
+         own {}: {}. Leaving a language out changes the spot little: Jaccard index {} on average.",
+        signed(mean(&|found| found.without), 2),
+        signed(mean(&|found| found.whole), 2),
+        signed(mean(&|found| found.own), 2),
+        if mean(&|found| found.without) > 0.5 * mean(&|found| found.whole) {
+            "what the others select carries over"
+        } else {
+            "what the others select carries over in part only"
+        },
+        fixed(overlap, 2)
+    );
+    let chart = BarChart {
+        title: format!("A language without its own vote: scope {}", scope.scope.name()),
+        value: Axis::new("Rise of the language's loss", "nats per token").with_decimals(2),
+        groups,
+        marks: Vec::new(),
+        form: BarForm::Dots,
+    };
+    Block::figure(id(scope, "without"), chart, sentence)
+}
+
+fn other_data(study: &Study, scope: &ScopeFindings) -> Section {
+    let general = capitalised(&study.settings.general);
+    let line = |pairs: &[PairAt], of: &dyn Fn(&PairAt) -> f64| -> Vec<Point> {
+        pairs.iter().map(|at| Point::new(at.k, of(at))).collect()
+    };
+    let mut series: Vec<Series> = scope
+        .stability
+        .iter()
+        .enumerate()
+        .map(|(index, found)| {
+            let style = SeriesStyle::Other(u8::try_from(index).unwrap_or(5) % 6);
+            Series::new(&found.what, style, line(&found.over_k, &|at| at.alike.jaccard))
+        })
+        .collect();
+    series.push(Series::new(
+        format!("code with {general}"),
+        SeriesStyle::General,
+        line(&scope.general_overlap, &|at| at.alike.jaccard),
+    ));
+    if let Some(found) = scope.stability.first() {
+        series.push(Series::new(
+            "chance, same tensors",
+            SeriesStyle::Difference,
+            line(&found.over_k, &|at| at.alike.chance_by_tensor),
+        ));
+        series.push(Series::new("chance", SeriesStyle::Random, line(&found.over_k, &|at| at.alike.chance)));
+    }
+    let at_k = |pairs: &[PairAt]| {
+        pairs.iter().find(|at| (at.k - study.settings.k).abs() < 1e-9).map(|at| at.alike.jaccard)
+    };
+    let parts: Vec<String> = scope
+        .stability
+        .iter()
+        .filter_map(|found| {
+            let rho = found
+                .spearman
+                .map_or(String::new(), |rho| format!(", rank correlation of all scores {}", fixed(rho, 3)));
+            Some(format!("{}: Jaccard index {}{rho}", found.what, fixed(at_k(&found.over_k)?, 3)))
+        })
+        .collect();
+    let sentence = format!(
+        "At k = {} %: {}; code with {general}: {}.",
+        study.settings.k,
+        parts.join("; "),
+        at_k(&scope.general_overlap).map_or("unknown".to_owned(), |value| fixed(value, 3))
+    );
+    let chart = LineChart {
+        title: format!("How far the spot depends on the documents: scope {}", scope.scope.name()),
+        x: Axis::new("Size of each spot", "% of the scope").log(),
+        y: Axis::new("Jaccard index", "").with_range(0.0, 1.0).with_decimals(2),
+        series,
+        marks: Vec::new(),
+    };
+    let blocks = vec![Block::figure(id(scope, "stability"), chart, sentence)];
+    Section::new(
+        id(scope, "data"),
+        format!("Does it hold on other data? Scope {}", scope.scope.name()),
+        blocks,
+    )
+}
+
+fn other_edits(study: &Study, scope: &ScopeFindings) -> Section {
+    let general = capitalised(&study.settings.general);
+    let mut groups: Vec<BarGroup> = Vec::new();
+    for found in &scope.replacements {
+        if groups.last().is_none_or(|group| group.name != found.replacement) {
+            groups.push(BarGroup { name: found.replacement.clone(), bars: Vec::new() });
+        }
+        let of = |label: String, look: SeriesStyle, value: Option<Estimate>| match value {
+            Some(e) => Bar::new(label, look, e.value).with_interval(e.low, e.high),
+            None => Bar { label, style: look, value: None, low: None, high: None },
+        };
+        let name = arm(&found.arm, &study.settings.general);
+        if let Some(group) = groups.last_mut() {
+            group.bars.push(of(format!("{name}, code"), style(&found.arm), found.code));
+            let look = if found.arm == "spot" { SeriesStyle::General } else { SeriesStyle::Other(5) };
+            group.bars.push(of(format!("{name}, {general}"), look, found.general));
+        }
+    }
+    let of = |replacement: &str| {
+        let found = scope.replacements.iter().find(|f| f.replacement == replacement && f.arm == "spot");
+        rise(found.and_then(|found| found.code))
+    };
+    let sentence = format!(
+        "In the place of the spot's {} parameters: zero costs code {}, the mean of the tensor {}, a shuffle among \
+         them {}, the other sign {}, half of each {}, and twice of each {}.",
+        thousands(scope.matrix.count),
+        of("zero"),
+        of("mean"),
+        of("shuffle"),
+        of("flip"),
+        of("scale=0.5"),
+        of("scale=2")
+    );
+    let chart = BarChart {
+        title: format!(
+            "Other values in the place of the parameters: scope {}, k = {} %",
+            scope.scope.name(),
+            study.settings.k
+        ),
+        value: Axis::new("Rise of the loss", "nats per token").with_decimals(2),
+        groups,
+        marks: Vec::new(),
+        form: BarForm::Forest,
+    };
+    let blocks =
+        vec![Block::figure(id(scope, "replacements"), chart, sentence), restore_figure(study, scope)];
+    Section::new(id(scope, "edits"), format!("Is it their being zero? Scope {}", scope.scope.name()), blocks)
+}
+
+fn restore_figure(study: &Study, scope: &ScopeFindings) -> Block {
+    let line = |of: &dyn Fn(&crate::study::RestorePoint) -> Option<Estimate>| -> Vec<Point> {
+        scope
+            .restore
+            .iter()
+            // Zero is not on a log axis; it is the mark.
+            .filter(|point| point.restored > 0)
+            .map(|point| match of(point) {
+                Some(e) => Point::with_interval(point.restored as f64, e.value, e.low, e.high),
+                None => Point::gap(point.restored as f64),
+            })
+            .collect()
+    };
+    let all = scope.restore.first().and_then(|point| point.code);
+    let half = all.and_then(|all| {
+        let mut points = scope.restore.iter().filter(|point| point.restored > 0);
+        points.find(|point| point.code.is_some_and(|code| code.value < 0.5 * all.value))
+    });
+    let total = scope.restore.first().map_or(0, |point| point.of);
+    let sentence = format!(
+        "With all {} parameters removed the loss of code is {} higher. {}",
+        thousands(total),
+        rise(all),
+        half.map_or("Nothing short of most of them halves that.".to_owned(), |point| format!(
+            "Giving back the top {} ({} of them) more than halves that, to {}.",
+            thousands(point.restored),
+            percent(point.restored as f64 / total.max(1) as f64, 2),
+            rise(point.code)
+        ))
+    );
+    let mut marks = Vec::new();
+    if let Some(all) = all {
+        marks.push(Mark::horizontal(all.value, "nothing given back"));
+    }
+    let chart = LineChart {
+        title: format!(
+            "All removed, the top given back: scope {}, k = {} %",
+            scope.scope.name(),
+            study.settings.k
+        ),
+        x: Axis::new("Highest-scored parameters given back", "").log(),
+        y: Axis::new("Rise of the loss that is left", "nats per token").with_decimals(2),
+        series: vec![
+            Series::new("code", SeriesStyle::Spot, line(&|point| point.code)),
+            Series::new(
+                capitalised(&study.settings.general),
+                SeriesStyle::General,
+                line(&|point| point.general),
+            ),
+        ],
+        marks,
+    };
+    Block::figure(id(scope, "restore"), chart, sentence)
+}
+
+fn settings(study: &Study) -> Section {
+    let settings = &study.settings;
+    let rows = study
+        .subsets
+        .iter()
+        .map(|subset| {
+            let role = match subset.role {
+                Role::Scored => "scored",
+                Role::Unscored => "measured only",
+                Role::General => "general",
+            };
+            vec![
+                Cell::head(&subset.name),
+                Cell::label(role),
+                Cell::count(subset.documents as u64),
+                Cell::count(subset.tokens),
+                subset.loss.map_or(Cell::label("overflow"), |loss| {
+                    Cell::interval(loss.value, loss.low, loss.high, 3)
+                }),
+            ]
+        })
+        .collect();
+    let texts = Table::new(
+        "Held-out texts, and the loss of the model as it is",
+        ["language", "part", "documents", "tokens", "loss, nats per token"].map(str::to_owned).to_vec(),
+        rows,
+    );
+    let facts = [
+        ("Model", format!("{}, {} parameters", study.model.name, thousands(study.model.parameters))),
+        ("Fingerprint of the weights", settings.fingerprint.clone()),
+        ("Languages of the spot", list(&settings.languages)),
+        ("General language", settings.general.clone()),
+        ("Score", "signed: |1/B Σ ∂L/∂θ| · |θ|, summed over the languages".to_owned()),
+        ("Scoring", format!("batches of {} × {} tokens", settings.batch_size, settings.seq_len)),
+        ("Code without general", format!("the top {} % of the general ranking left out", settings.minus_k)),
+        (
+            "Random draws",
+            format!("{}, matched by tensor, seeds 1 to {}", settings.random_draws, settings.random_draws),
+        ),
+        ("Shuffles for halves", settings.shuffles.to_string()),
+        (
+            "Bootstrap",
+            format!(
+                "{} resamples of documents within languages, paired across all curves",
+                thousands(settings.resamples as u64)
+            ),
+        ),
+        ("Texts", format!("BLAKE3 {}", settings.texts)),
+        ("Device", settings.device.clone()),
+        ("Versions", study.versions.to_string()),
+        ("Time", format!("{:.0} s in the last run of the command", study.seconds)),
+    ];
+    let facts = facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Section::new("settings", "What was asked", vec![Block::Facts(facts), Block::Table(texts)])
+}
