@@ -2,7 +2,7 @@
 
 use codingspot_plot::number::{percent, short_count, thousands};
 use codingspot_plot::{
-    Axis, Bar, BarChart, BarForm, BarGroup, Block, Cell, ColorScale, Figure, HeatMap, Highlight, LineChart,
+    Axis, Bar, BarChart, BarForm, BarGroup, Block, Cell, ColorScale, HeatMap, Highlight, LineChart,
     Mark, Page, Pane, Point, Section, Series, SeriesStyle, Table,
 };
 
@@ -228,38 +228,90 @@ fn page() -> Page {
     Page {
         title: "What a model loses with its coding spot".to_owned(),
         lead: vec![
-            "Every parameter of an invented model (3,212,749,824 parameters) was scored by |∂L/∂θ|·|θ| on code in ten languages. The highest-scored were set to zero, and beside them as many random parameters of the same tensors.".to_owned(),
+            "Every parameter of an invented model (3,212,749,824 parameters) was \
+scored by |∂L/∂θ|·|θ| on code in ten languages. The highest-scored were \
+set to zero, and beside them as many random parameters of the same \
+tensors."
+                .to_owned(),
             "All numbers on this page are made up to show the charts.".to_owned(),
         ],
         highlights: vec![
             Highlight::new("+4.31 nats", "loss on code without the spot", "95 % interval 4.10 to 4.52"),
             Highlight::new("+0.01 nats", "with as many random parameters", "same tensors, seed 17"),
-            Highlight::new(percent(0.000_12, 2), "of parameters at the knee", format!("{} of {}", thousands(385_530), short_count(3_212_749_824))),
+            Highlight::new(
+                percent(0.000_12, 2),
+                "of parameters at the knee",
+                format!("{} of {}", thousands(385_530), short_count(3_212_749_824)),
+            ),
             Highlight::new("7 of 8", "verdicts agree with the paper", "one could not be decided"),
         ],
         contents: vec![
             Section::new(
                 "how-much",
                 "How much",
-                vec![Block::Figure(Figure::new("dose", dose(), "Loss on held-out text against the share of parameters set to zero. Bands are 95 % intervals; the dashed line is the knee of the spot's curve."))],
+                vec![Block::figure(
+                    "dose",
+                    dose(),
+                    "Loss on held-out text against the share of parameters set to zero. \
+Bands are 95 % intervals; the dashed line is the knee of the spot's \
+curve.",
+                )],
             )
-            .with_paragraph("The dose-response curve of the spot bends at a hundredth of a percent, where random removal can't be told from the original."),
+            .with_paragraph(
+                "The dose-response curve of the spot bends at a hundredth of a percent, \
+where random removal can't be told from the original.",
+            ),
             Section::new(
                 "where",
                 "Where",
                 vec![
-                    Block::Figure(Figure::new("layers-32", layers(32, ColorScale::Log2Enrichment, "The spot lies in late layers' down projections"), "Parameters of the spot by module and layer, against what a uniform spread would give. The framed cell is the largest.")),
-                    Block::Figure(Figure::new("layers-6", layers(6, ColorScale::sequential("% of the module's parameters"), "Density of the spot in a small model"), "Share of each module's parameters that belongs to the spot.")),
-                    Block::Figure(Figure::new("layers-80", layers(80, ColorScale::sequential("% of the module's parameters"), "Density of the spot in a large model"), "Share of each module's parameters that belongs to the spot.")),
-                    Block::Figure(Figure::new("mass", mass(), "How much of the sum of all scores the highest hold.")),
+                    Block::figure(
+                        "layers-32",
+                        layers(
+                            32,
+                            ColorScale::Log2Enrichment,
+                            "The spot lies in late layers' down projections",
+                        ),
+                        "Parameters of the spot by module and layer, against what a uniform \
+spread would give. The framed cell is the largest.",
+                    ),
+                    Block::figure(
+                        "layers-6",
+                        layers(
+                            6,
+                            ColorScale::sequential("% of the module's parameters"),
+                            "Density of the spot in a small model",
+                        ),
+                        "Share of each module's parameters that belongs to the spot.",
+                    ),
+                    Block::figure(
+                        "layers-80",
+                        layers(
+                            80,
+                            ColorScale::sequential("% of the module's parameters"),
+                            "Density of the spot in a large model",
+                        ),
+                        "Share of each module's parameters that belongs to the spot.",
+                    ),
+                    Block::figure("mass", mass(), "How much of the sum of all scores the highest hold."),
                 ],
             ),
             Section::new(
                 "languages",
                 "Languages",
                 vec![
-                    Block::Figure(Figure::new("matrix", languages(), "Rows are spots, columns the text that is scored; the diagonal is a language's own spot.")),
-                    Block::Figure(Figure::new("overlap", overlap(), "Jaccard index of two languages' spots, beside what two random sets of that size would share.")),
+                    Block::figure(
+                        "matrix",
+                        languages(),
+                        "Rows are spots, columns the text that is scored; the diagonal is a \
+language's own spot.",
+                    ),
+                    Block::figure(
+                        "overlap",
+                        overlap(),
+                        "Jaccard index of two languages' spots, beside what two random sets of \
+that size would share.",
+                    ),
                     Block::Table(losses()),
                 ],
             ),
@@ -267,13 +319,31 @@ fn page() -> Page {
                 "verdicts",
                 "Verdicts",
                 vec![
-                    Block::Figure(Figure::new("forest", verdicts(), "Differences from the original with 95 % intervals; a whisker that crosses zero decides nothing.")),
+                    Block::figure(
+                        "forest",
+                        verdicts(),
+                        "Differences from the original with 95 % intervals; a whisker that \
+crosses zero decides nothing.",
+                    ),
                     Block::Heading("One prompt, before and after".to_owned()),
                     Block::Pre { label: "Prompt".to_owned(), text: prompt.to_owned() },
                     Block::Panes(vec![
-                        Pane { label: "● Original".to_owned(), style: SeriesStyle::Original, text: "return n % 2 == 0\n\n\ndef is_odd(n):\n    return not is_even(n)".to_owned() },
-                        Pane { label: "▲ Spot removed".to_owned(), style: SeriesStyle::Spot, text: "the the of </script><img src=x onerror=alert(1)> the and".to_owned() },
-                        Pane { label: "■ Random removed".to_owned(), style: SeriesStyle::Random, text: "return n % 2 == 0\n\n\ndef is_odd(n):\n    return n % 2 == 1".to_owned() },
+                        Pane {
+                            label: "● Original".to_owned(),
+                            style: SeriesStyle::Original,
+                            text: "return n % 2 == 0\n\n\ndef is_odd(n):\n    return not is_even(n)"
+                                .to_owned(),
+                        },
+                        Pane {
+                            label: "▲ Spot removed".to_owned(),
+                            style: SeriesStyle::Spot,
+                            text: "the the of </script><img src=x onerror=alert(1)> the and".to_owned(),
+                        },
+                        Pane {
+                            label: "■ Random removed".to_owned(),
+                            style: SeriesStyle::Random,
+                            text: "return n % 2 == 0\n\n\ndef is_odd(n):\n    return n % 2 == 1".to_owned(),
+                        },
                     ]),
                 ],
             ),
@@ -282,13 +352,22 @@ fn page() -> Page {
                 "Settings",
                 vec![
                     Block::Facts(vec![
-                        ("Weights".to_owned(), "fingerprint 4f0c3b1ed1f4a90f6ad1bbfb3c8b0c77a2ef81a0a2a5d0cc".to_owned()),
-                        ("Scores".to_owned(), "estimator first order, batches of 8 × 512 tokens, f32".to_owned()),
+                        (
+                            "Weights".to_owned(),
+                            "fingerprint 4f0c3b1ed1f4a90f6ad1bbfb3c8b0c77a2ef81a0a2a5d0cc".to_owned(),
+                        ),
+                        (
+                            "Scores".to_owned(),
+                            "estimator first order, batches of 8 × 512 tokens, f32".to_owned(),
+                        ),
                         ("Time".to_owned(), "412 s".to_owned()),
                     ]),
                     Block::Details {
                         summary: "Limits".to_owned(),
-                        blocks: vec![Block::List(vec!["The model is small.".to_owned(), "One seed.".to_owned()])],
+                        blocks: vec![Block::List(vec![
+                            "The model is small.".to_owned(),
+                            "One seed.".to_owned(),
+                        ])],
                     },
                 ],
             ),

@@ -302,8 +302,16 @@ impl BarChart {
             let base = top + 12.5 + sizes.text * 0.35;
             let name = text::fitted(&bar.label, sizes.text, left - 12.0);
             canvas.text("cs-ink", Anchor::End, (left - 12.0, base), &name);
-            let value = text::fitted(&words, sizes.small, sizes.width - right - 4.0);
-            canvas.text("cs-small cs-ink", Anchor::End, (sizes.width - 2.0, base), &value);
+            let value = text::fitted(&words, sizes.small, sizes.width - right - 10.0);
+            // Bars carry their values; dots have them in a column, as intervals are compared there.
+            if self.form == BarForm::Bars {
+                let end = [self.drawable(bar), bar.high.filter(|high| self.value.can_draw(*high)), Some(0.0)];
+                let end = end.into_iter().flatten().fold(f64::NEG_INFINITY, f64::max);
+                let at = if self.value.scale == Scale::Linear { x(end) + 8.0 } else { right + 8.0 };
+                canvas.text("cs-small cs-ink cs-halo", Anchor::Start, (at, base), &value);
+            } else {
+                canvas.text("cs-small cs-ink", Anchor::End, (sizes.width - 2.0, base), &value);
+            }
             top + 12.5
         } else {
             let value = text::fitted(&words, sizes.small, sizes.width * 0.6);

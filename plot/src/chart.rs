@@ -52,12 +52,12 @@ macro_rules! drawing {
             ///
             /// For use within HTML that has the rules of [`chart_style`].
             pub fn svg_for(&self, id: &str, width: u32) -> String {
-                self.draw(id, width, None)
+                self.draw(&safe_id(id), width, None)
             }
 
             /// The chart as a file of its own, with its rules and colours for light and dark inside.
             pub fn svg_file(&self, id: &str) -> String {
-                self.draw(id, WIDE, Some(chart_style()))
+                self.draw(&safe_id(id), WIDE, Some(chart_style()))
             }
         }
     )+};
@@ -138,8 +138,8 @@ impl Figure {
              <div class=\"cs-foot\"><details class=\"cs-values\"><summary>Show as table</summary>\n{}</details>{tools}</div></figure>\n",
             escape(self.chart.title()),
             escape(&self.sentence),
-            self.chart.svg_for(&format!("{id}-wide"), WIDE),
-            self.chart.svg_for(&format!("{id}-narrow"), NARROW),
+            self.chart.draw(&format!("{id}.wide"), WIDE, None),
+            self.chart.draw(&format!("{id}.narrow"), NARROW, None),
             self.chart.table().html(),
         )
     }

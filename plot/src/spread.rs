@@ -41,9 +41,9 @@ pub(crate) fn thinned(places: &[f64], widths: &[f64], gap: f64) -> Vec<bool> {
     };
     shown[last] = true;
     let mut before: Option<usize> = None;
-    for place in 0..last {
+    for (place, shown) in shown.iter_mut().enumerate().take(last) {
         if apart(place, last) && before.is_none_or(|before| apart(before, place)) {
-            shown[place] = true;
+            *shown = true;
             before = Some(place);
         }
     }

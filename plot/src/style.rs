@@ -1,15 +1,15 @@
 //! The rules of charts and tables: one style sheet for the report and the page.
 
-use crate::palette::LOOKS;
+use crate::palette::{LOOKS, Look};
+use crate::text::concat;
 
 /// Rules for charts, tables and figures. Colours are custom properties of `.cs-chart` and `.cs-figure`
 /// that follow the system's theme, or `data-theme="light"` or `"dark"` on the root element.
 pub fn chart_style() -> String {
-    let colours = |theme: fn(&crate::palette::Look) -> &'static str| -> String {
-        LOOKS.iter().enumerate().map(|(place, look)| format!("--cs-{place}:{};", theme(look))).collect()
+    let colours = |theme: fn(&Look) -> &'static str| -> String {
+        concat(LOOKS.iter().enumerate(), |(place, look)| format!("--cs-{place}:{};", theme(look)))
     };
-    let classes: String =
-        (0..LOOKS.len()).map(|place| format!(".cs-s{place}{{--cs-c:var(--cs-{place})}}\n")).collect();
+    let classes = concat(0..LOOKS.len(), |place| format!(".cs-s{place}{{--cs-c:var(--cs-{place})}}\n"));
     let dark = colours(|look| look.dark);
     let hosts = ".cs-chart,.cs-figure,.cs-scroll,.cs-panes";
     let under =

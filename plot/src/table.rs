@@ -118,7 +118,7 @@ impl Table {
             escape(label)
         );
         if !self.caption.is_empty() {
-            html.push_str(&format!("<caption>{}</caption>", escape(&self.caption)));
+            html.push_str(&format!("<caption><span>{}</span></caption>", escape(&self.caption)));
         }
         html.push_str("<thead><tr>");
         for column in 0..columns {
@@ -233,7 +233,7 @@ mod tests {
         let html = table().html();
         assert!(html.contains("<th scope=\"col\" class=\"cs-n\">spot</th>"), "{html}");
         assert!(html.contains("<th scope=\"row\">rust</th><td class=\"cs-n\">−1.5</td><td></td>"), "{html}");
-        assert!(html.contains("<caption>Loss &lt;by&gt; language</caption>"));
+        assert!(html.contains("<caption><span>Loss &lt;by&gt; language</span></caption>"));
     }
 
     #[test]

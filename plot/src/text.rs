@@ -19,6 +19,15 @@ pub(crate) fn width(text: &str, size: f64) -> f64 {
     em * size
 }
 
+/// What is written of each, one after the other.
+pub(crate) fn concat<T>(items: impl IntoIterator<Item = T>, write: impl Fn(T) -> String) -> String {
+    let mut text = String::new();
+    for item in items {
+        text.push_str(&write(item));
+    }
+    text
+}
+
 /// Text that fits a width, with an ellipsis where it was cut.
 pub(crate) fn fitted(text: &str, size: f64, room: f64) -> String {
     if width(text, size) <= room {
@@ -53,12 +62,12 @@ pub(crate) fn wrapped(text: &str, size: f64, room: f64, lines: usize) -> Vec<Str
         } else {
             // A rest that is far too long needs not be joined to be cut.
             let rest: Vec<&str> = words.by_ref().take(200).collect();
-            line = format!("{longer} {}", rest.join(" ")).trim_end().to_owned();
+            line = format!("{longer} {}", rest.join(" "));
             break;
         }
     }
     if !line.is_empty() {
-        done.push(fitted(&line, size, room));
+        done.push(fitted(line.trim_end(), size, room));
     }
     done
 }
