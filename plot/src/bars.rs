@@ -219,7 +219,7 @@ impl BarChart {
             (10.0, sizes.width - 12.0)
         };
         let x = |value: f64| left + fitted.share(value).clamp(0.0, 1.0) * (right - left);
-        let row_height = if sizes.wide { 25.0 } else { 22.0 + sizes.text };
+        let row_height = if sizes.wide { 25.0 } else { 26.0 + sizes.text };
 
         let mut top = 2.0;
         let mark_labels = self.marks().filter(|mark| fitted.holds(mark.at)).count();
@@ -275,7 +275,7 @@ impl BarChart {
                 "cs-group cs-halo",
                 Anchor::Start,
                 (0.0, base),
-                &text::fitted(name, sizes.text, sizes.width),
+                &text::fitted(name, sizes.text * text::BOLD, sizes.width),
             );
         }
         if fitted.low <= 0.0 && fitted.high >= 0.0 {

@@ -4,7 +4,7 @@ use crate::escape::escape;
 use crate::palette::{SeriesStyle, Shape};
 
 /// The width in pixels that charts for a screen are drawn for.
-pub const WIDE: u32 = 820;
+pub const WIDE: u32 = 740;
 /// The width in pixels that charts for a phone are drawn for.
 pub const NARROW: u32 = 342;
 /// From this width on there is room beside the plot.

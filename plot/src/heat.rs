@@ -372,8 +372,8 @@ impl HeatMap {
         let y = |top: f64, row: usize| top + row as f64 * cell_height + shift(&row_breaks, row);
 
         let tall = rows as f64 * cell_height > TALL;
-        let naming = self.naming(sizes, cell_width, &x);
-        if tall && naming.0 != Naming::Slanted {
+        let naming = self.naming(sizes, cell_width, tall, &x);
+        if tall {
             top += naming.1;
         }
         if !self.row_label.is_empty() && rows > 0 {
@@ -388,7 +388,7 @@ impl HeatMap {
             );
             top += 8.0;
         }
-        if tall && naming.0 != Naming::Slanted {
+        if tall {
             self.paint_names(canvas, sizes, naming, (top, Side::Above), cell_width, &x);
         }
         let widest = (0..rows)
@@ -427,7 +427,7 @@ impl HeatMap {
         }
         self.paint_frames(canvas, (cell_width, cell_height), |row, col| (x(col), y(top, row)));
         let bottom = y(top, rows.saturating_sub(1)) + if rows > 0 { cell_height } else { 0.0 };
-        let below = self.paint_columns(canvas, sizes, bottom, cell_width, &x);
+        let below = self.paint_columns(canvas, sizes, naming, bottom, cell_width, &x);
         paint_notes(canvas, sizes, below, &self.notes())
     }
 
@@ -476,12 +476,14 @@ impl HeatMap {
         for (row, col) in framed.filter(|(row, col)| *row < rows && *col < cols) {
             let (x, y) = corner(row, col);
             let class = if self.emphasize == Some((row, col)) { "cs-frame cs-strong" } else { "cs-frame" };
+            // An edge of paper keeps the frame apart from cells of any colour.
+            canvas.rect("class=\"cs-frame-edge\"", (x - 0.5, y - 0.5), size);
             canvas.rect(&format!("class=\"{class}\""), (x - 0.5, y - 0.5), size);
         }
     }
 
     /// How names of columns are written, and how much height they take.
-    fn naming(&self, sizes: Sizes, cell_width: f64, x: &dyn Fn(usize) -> f64) -> (Naming, f64) {
+    fn naming(&self, sizes: Sizes, cell_width: f64, tall: bool, x: &dyn Fn(usize) -> f64) -> (Naming, f64) {
         let widths: Vec<f64> = self.cols.iter().map(|name| text::width(name, sizes.small)).collect();
         let widest = widths.iter().copied().fold(0.0, f64::max);
         if widest + 6.0 <= cell_width || widest <= sizes.small * 2.2 {
@@ -490,7 +492,8 @@ impl HeatMap {
         // A slanted name goes down and to the left: at the left edge it has less room.
         let room = |col: usize| (x(col) + cell_width / 2.0) * std::f64::consts::SQRT_2;
         let longest = sizes.width * if sizes.wide { 0.18 } else { 0.26 };
-        if widths.iter().enumerate().all(|(col, width)| *width <= room(col).min(longest)) {
+        // Above a tall map slanted names would lean over its edge.
+        if !tall && widths.iter().enumerate().all(|(col, width)| *width <= room(col).min(longest)) {
             return (Naming::Slanted, sizes.small + widest * std::f64::consts::FRAC_1_SQRT_2);
         }
         (Naming::Upright, widest.min(sizes.width * 0.5).min(220.0) + 8.0)
@@ -540,12 +543,12 @@ impl HeatMap {
         &self,
         canvas: &mut Canvas,
         sizes: Sizes,
+        naming: (Naming, f64),
         bottom: f64,
         cell_width: f64,
         x: &dyn Fn(usize) -> f64,
     ) -> f64 {
         let Some(last) = self.cols.len().checked_sub(1) else { return bottom };
-        let naming = self.naming(sizes, cell_width, x);
         self.paint_names(canvas, sizes, naming, (bottom, Side::Below), cell_width, x);
         let mut below = bottom + naming.1;
         if !self.col_label.is_empty() {
@@ -655,7 +658,14 @@ fn edge_labels(edges: [f64; 8], signed: bool) -> Vec<(f64, String)> {
         let plus = if signed && edge > 0.0 { "+" } else { "" };
         format!("{plus}{}", number::significant(edge, 4))
     };
-    edges.iter().map(|edge| (*edge, label(*edge))).collect()
+    let last = edges.len() - 1;
+    // Of a range given by a caller the edges between may be no round numbers.
+    let round = |edge: f64| {
+        let digits: f64 = format!("{edge:.2e}").parse().unwrap_or(f64::NAN);
+        (digits - edge).abs() <= edge.abs() * 1e-6
+    };
+    let kept = |(place, edge): &(usize, &f64)| *place == 0 || *place == last || round(**edge);
+    edges.iter().enumerate().filter(kept).map(|(_, edge)| (*edge, label(*edge))).collect()
 }
 
 fn sequential_bins(mut low: f64, mut high: f64, range: Option<(f64, f64)>) -> Bins {

@@ -79,6 +79,8 @@ pub struct LineChart {
 const WHISKERS: usize = 3;
 /// More points than these get no markers of their own.
 const MARKERS: usize = 60;
+/// More points than these get no tooltips, which would make a large file.
+const TOOLTIPS: usize = 1000;
 
 /// The plot's edges and scales.
 struct Plot<'a> {
@@ -277,14 +279,17 @@ impl LineChart {
             .fold(18.0, f64::max)
             .min(width / 3.0)
             + 10.0;
-        let mut keys = self.keys(sizes);
+        let mut keys = self.keys(sizes, sizes.wide);
         let longest = keys
             .iter()
             .flat_map(|key| &key.lines)
-            .map(|line| text::width(line, sizes.text * BOLD))
+            .map(|line| text::width(line, sizes.text * text::BOLD))
             .fold(0.0, f64::max);
         let plot_height = if sizes.wide { 330.0 } else { 240.0 };
         let beside = sizes.wide && keys.iter().map(|key| key_height(key, sizes)).sum::<f64>() <= plot_height;
+        if sizes.wide && !beside {
+            keys = self.keys(sizes, false);
+        }
         let right = if beside && !keys.is_empty() { width - longest - 46.0 } else { width - 12.0 };
 
         let title_lines = text::wrapped(&self.y.title(), sizes.text, width, 2);
@@ -327,9 +332,9 @@ impl LineChart {
         paint_notes(canvas, sizes, bottom, &self.notes())
     }
 
-    fn keys(&self, sizes: Sizes) -> Vec<Key<'_>> {
-        let room = if sizes.wide { (sizes.width * 0.24).min(230.0) } else { sizes.width - 40.0 };
-        let lines = |name: &str| text::wrapped(name, sizes.text * BOLD, room, 2);
+    fn keys(&self, sizes: Sizes, beside: bool) -> Vec<Key<'_>> {
+        let room = if beside { (sizes.width * 0.27).min(240.0) } else { (sizes.width - 40.0).min(380.0) };
+        let lines = |name: &str| text::wrapped(name, sizes.text * text::BOLD, room, 2);
         let series = self.series.iter().map(|series| Key {
             style: Some(series.style),
             lines: lines(&series.name),
@@ -473,6 +478,10 @@ impl LineChart {
         }
         let shown = series.points.iter().filter(|point| self.can_draw(point) && plot.x.holds(point.x));
         let many = series.points.len() > MARKERS;
+        if series.points.len() > TOOLTIPS {
+            canvas.close();
+            return;
+        }
         for point in shown {
             let Some(y) = point.y.filter(|y| plot.y.holds(*y)) else { continue };
             let at = (plot.x(point.x), plot.y(y));
@@ -490,7 +499,7 @@ impl LineChart {
             // A larger target than what is seen.
             canvas.rect("class=\"cs-hit\"", (at.0 - 8.0, at.1 - 8.0), (16.0, 16.0));
             if !many {
-                canvas.marker(look.shape, at, 3.6);
+                canvas.marker(look.shape, at, 4.0);
             }
             canvas.close();
         }
@@ -632,9 +641,6 @@ fn key_height(key: &Key<'_>, sizes: Sizes) -> f64 {
     key.lines.len().max(1) as f64 * (sizes.text + 2.0) + 4.0
 }
 
-/// Names in legends are bold, which is wider.
-const BOLD: f64 = 1.12;
-
 fn open_key(canvas: &mut Canvas, key: &Key<'_>) {
     let class = key.style.map_or_else(String::new, SeriesStyle::class);
     canvas.open(&class, key.name);
@@ -690,7 +696,7 @@ fn paint_keys_below(canvas: &mut Canvas, sizes: Sizes, top: f64, keys: &[Key<'_>
     let mut row = 0.0;
     for key in keys {
         let width = 29.0
-            + key.lines.iter().map(|line| text::width(line, sizes.text * BOLD)).fold(0.0, f64::max)
+            + key.lines.iter().map(|line| text::width(line, sizes.text * text::BOLD)).fold(0.0, f64::max)
             + 16.0;
         if x > 0.0 && x + width > sizes.width {
             x = 0.0;

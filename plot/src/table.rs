@@ -114,7 +114,8 @@ impl Table {
         let class = |column: usize| if numeric.get(column) == Some(&true) { " class=\"cs-n\"" } else { "" };
         let label = if self.caption.is_empty() { "Table" } else { &self.caption };
         let mut html = format!(
-            "<div class=\"cs-scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{}\"><table class=\"cs-table\">",
+            "<div class=\"cs-scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{}\">\
+             <table class=\"cs-table\">",
             escape(label)
         );
         if !self.caption.is_empty() {
@@ -157,12 +158,12 @@ impl Table {
     /// Words that a spreadsheet would take for a formula get an apostrophe before them.
     pub fn tsv(&self) -> String {
         let columns = self.columns();
+        let has_interval = |cell: &Cell| match cell {
+            Cell::Number { low, high, .. } => low.is_some() || high.is_some(),
+            _ => false,
+        };
         let wide: Vec<bool> = (0..columns)
-            .map(|column| {
-                self.rows.iter().any(|row| {
-                    matches!(row.get(column), Some(Cell::Number { low, high, .. }) if low.is_some() || high.is_some())
-                })
-            })
+            .map(|column| self.rows.iter().any(|row| row.get(column).is_some_and(has_interval)))
             .collect();
         let mut tsv = String::new();
         let mut line = |cells: Vec<String>| {

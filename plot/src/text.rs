@@ -1,5 +1,8 @@
 //! How wide text will be, without a font at hand.
 
+/// How much wider bold text is.
+pub(crate) const BOLD: f64 = 1.12;
+
 /// The width of text in em. Fonts differ; this leans to the wide ones, so that labels rather keep apart.
 pub(crate) fn width(text: &str, size: f64) -> f64 {
     let em: f64 = text
