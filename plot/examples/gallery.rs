@@ -1,9 +1,10 @@
-//! A page with every kind of chart from invented numbers: `cargo run -p codingspot-plot --example gallery -- gallery.html`.
+//! A page with every kind of chart from invented numbers:
+//! `cargo run -p codingspot-plot --example gallery -- gallery.html`.
 
 use codingspot_plot::number::{percent, short_count, thousands};
 use codingspot_plot::{
-    Axis, Bar, BarChart, BarForm, BarGroup, Block, Cell, ColorScale, Figure, HeatMap, Highlight, LineChart,
-    Mark, Page, Pane, Point, Section, Series, SeriesStyle, Table,
+    Axis, Bar, BarChart, BarForm, BarGroup, Block, Cell, ColorScale, HeatMap, Highlight, LineChart, Mark,
+    Page, Pane, Point, Section, Series, SeriesStyle, Table,
 };
 
 const LANGUAGES: [&str; 12] =
@@ -223,75 +224,101 @@ fn losses() -> Table {
     table
 }
 
+fn where_section() -> Section {
+    let density = || ColorScale::sequential("% of the module's parameters");
+    let sentence = "Share of each module's parameters that belongs to the spot.";
+    let late = layers(32, ColorScale::Log2Enrichment, "The spot lies in late layers' down projections");
+    let blocks = vec![
+        Block::figure(
+            "layers-32",
+            late,
+            "Parameters of the spot against what a uniform spread would give. The framed cell is the largest.",
+        ),
+        Block::figure("layers-6", layers(6, density(), "Density of the spot in a small model"), sentence),
+        Block::figure("layers-80", layers(80, density(), "Density of the spot in a large model"), sentence),
+        Block::figure("mass", mass(), "How much of the sum of all scores the highest hold."),
+    ];
+    Section::new("where", "Where", blocks)
+}
+
+fn language_section() -> Section {
+    let blocks = vec![
+        Block::figure("matrix", languages(), "The diagonal is the effect of a spot on its own language."),
+        Block::figure("overlap", overlap(), "Beside it what two random sets of that size would share."),
+        Block::Table(losses()),
+    ];
+    Section::new("languages", "Languages", blocks)
+}
+
+fn verdict_section() -> Section {
+    let pane =
+        |label: &str, style, text: &str| Pane { label: label.to_owned(), style, text: text.to_owned() };
+    let original = "return n % 2 == 0\n\n\ndef is_odd(n):\n    return not is_even(n)";
+    let random = "return n % 2 == 0\n\n\ndef is_odd(n):\n    return n % 2 == 1";
+    let spot = "the the of </script><img src=x onerror=alert(1)> the and";
+    let blocks = vec![
+        Block::figure(
+            "forest",
+            verdicts(),
+            "Differences from the original with 95 % intervals; a whisker that crosses zero decides nothing.",
+        ),
+        Block::Heading("One prompt, before and after".to_owned()),
+        Block::pre("Prompt", "def is_even(n):\n    "),
+        Block::Panes(vec![
+            pane("● Original", SeriesStyle::Original, original),
+            pane("▲ Spot removed", SeriesStyle::Spot, spot),
+            pane("■ Random removed", SeriesStyle::Random, random),
+        ]),
+    ];
+    Section::new("verdicts", "Verdicts", blocks)
+}
+
+fn settings_section() -> Section {
+    let fact = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let blocks = vec![
+        Block::Facts(vec![
+            fact("Weights", "fingerprint 4f0c3b1ed1f4a90f6ad1bbfb3c8b0c77a2ef81a0a2a5d0cc"),
+            fact("Scores", "estimator first order, batches of 8 × 512 tokens, f32"),
+            fact("Time", "412 s"),
+        ]),
+        Block::Details {
+            summary: "Limits".to_owned(),
+            blocks: vec![Block::List(names(&["The model is small.", "One seed."]))],
+        },
+    ];
+    Section::new("settings", "Settings", blocks)
+}
+
 fn page() -> Page {
-    let prompt = "def is_even(n):\n    ";
+    let dose = Block::figure(
+        "dose",
+        dose(),
+        "Loss against the share of parameters set to zero. Bands are 95 % intervals; the dashed line is the \
+         knee of the spot's curve.",
+    );
+    let paragraph = "The dose-response curve of the spot bends at a hundredth of a percent, where random \
+                     removal can't be told from the original.";
+    let lead = [
+        "Every parameter of an invented model (3,212,749,824 parameters) was scored on code in ten languages. \
+         The highest-scored were set to zero, and beside them as many random parameters of the same tensors.",
+        "All numbers on this page are made up to show the charts.",
+    ];
+    let share = format!("{} of {}", thousands(385_530), short_count(3_212_749_824));
     Page {
         title: "What a model loses with its coding spot".to_owned(),
-        lead: vec![
-            "Every parameter of an invented model (3,212,749,824 parameters) was scored by |∂L/∂θ|·|θ| on code in ten languages. The highest-scored were set to zero, and beside them as many random parameters of the same tensors.".to_owned(),
-            "All numbers on this page are made up to show the charts.".to_owned(),
-        ],
+        lead: names(&lead),
         highlights: vec![
             Highlight::new("+4.31 nats", "loss on code without the spot", "95 % interval 4.10 to 4.52"),
             Highlight::new("+0.01 nats", "with as many random parameters", "same tensors, seed 17"),
-            Highlight::new(percent(0.000_12, 2), "of parameters at the knee", format!("{} of {}", thousands(385_530), short_count(3_212_749_824))),
+            Highlight::new(percent(0.000_12, 2), "of parameters at the knee", share),
             Highlight::new("7 of 8", "verdicts agree with the paper", "one could not be decided"),
         ],
         contents: vec![
-            Section::new(
-                "how-much",
-                "How much",
-                vec![Block::Figure(Figure::new("dose", dose(), "Loss on held-out text against the share of parameters set to zero. Bands are 95 % intervals; the dashed line is the knee of the spot's curve."))],
-            )
-            .with_paragraph("The dose-response curve of the spot bends at a hundredth of a percent, where random removal can't be told from the original."),
-            Section::new(
-                "where",
-                "Where",
-                vec![
-                    Block::Figure(Figure::new("layers-32", layers(32, ColorScale::Log2Enrichment, "The spot lies in late layers' down projections"), "Parameters of the spot by module and layer, against what a uniform spread would give. The framed cell is the largest.")),
-                    Block::Figure(Figure::new("layers-6", layers(6, ColorScale::sequential("% of the module's parameters"), "Density of the spot in a small model"), "Share of each module's parameters that belongs to the spot.")),
-                    Block::Figure(Figure::new("layers-80", layers(80, ColorScale::sequential("% of the module's parameters"), "Density of the spot in a large model"), "Share of each module's parameters that belongs to the spot.")),
-                    Block::Figure(Figure::new("mass", mass(), "How much of the sum of all scores the highest hold.")),
-                ],
-            ),
-            Section::new(
-                "languages",
-                "Languages",
-                vec![
-                    Block::Figure(Figure::new("matrix", languages(), "Rows are spots, columns the text that is scored; the diagonal is a language's own spot.")),
-                    Block::Figure(Figure::new("overlap", overlap(), "Jaccard index of two languages' spots, beside what two random sets of that size would share.")),
-                    Block::Table(losses()),
-                ],
-            ),
-            Section::new(
-                "verdicts",
-                "Verdicts",
-                vec![
-                    Block::Figure(Figure::new("forest", verdicts(), "Differences from the original with 95 % intervals; a whisker that crosses zero decides nothing.")),
-                    Block::Heading("One prompt, before and after".to_owned()),
-                    Block::Pre { label: "Prompt".to_owned(), text: prompt.to_owned() },
-                    Block::Panes(vec![
-                        Pane { label: "● Original".to_owned(), style: SeriesStyle::Original, text: "return n % 2 == 0\n\n\ndef is_odd(n):\n    return not is_even(n)".to_owned() },
-                        Pane { label: "▲ Spot removed".to_owned(), style: SeriesStyle::Spot, text: "the the of </script><img src=x onerror=alert(1)> the and".to_owned() },
-                        Pane { label: "■ Random removed".to_owned(), style: SeriesStyle::Random, text: "return n % 2 == 0\n\n\ndef is_odd(n):\n    return n % 2 == 1".to_owned() },
-                    ]),
-                ],
-            ),
-            Section::new(
-                "settings",
-                "Settings",
-                vec![
-                    Block::Facts(vec![
-                        ("Weights".to_owned(), "fingerprint 4f0c3b1ed1f4a90f6ad1bbfb3c8b0c77a2ef81a0a2a5d0cc".to_owned()),
-                        ("Scores".to_owned(), "estimator first order, batches of 8 × 512 tokens, f32".to_owned()),
-                        ("Time".to_owned(), "412 s".to_owned()),
-                    ]),
-                    Block::Details {
-                        summary: "Limits".to_owned(),
-                        blocks: vec![Block::List(vec!["The model is small.".to_owned(), "One seed.".to_owned()])],
-                    },
-                ],
-            ),
+            Section::new("how-much", "How much", vec![dose]).with_paragraph(paragraph),
+            where_section(),
+            language_section(),
+            verdict_section(),
+            settings_section(),
         ],
         footer: vec!["Made with the gallery of codingspot-plot.".to_owned()],
     }

@@ -219,7 +219,7 @@ impl BarChart {
             (10.0, sizes.width - 12.0)
         };
         let x = |value: f64| left + fitted.share(value).clamp(0.0, 1.0) * (right - left);
-        let row_height = if sizes.wide { 25.0 } else { 22.0 + sizes.text };
+        let row_height = if sizes.wide { 25.0 } else { 26.0 + sizes.text };
 
         let mut top = 2.0;
         let mark_labels = self.marks().filter(|mark| fitted.holds(mark.at)).count();
@@ -275,7 +275,7 @@ impl BarChart {
                 "cs-group cs-halo",
                 Anchor::Start,
                 (0.0, base),
-                &text::fitted(name, sizes.text, sizes.width),
+                &text::fitted(name, sizes.text * text::BOLD, sizes.width),
             );
         }
         if fitted.low <= 0.0 && fitted.high >= 0.0 {
@@ -302,8 +302,16 @@ impl BarChart {
             let base = top + 12.5 + sizes.text * 0.35;
             let name = text::fitted(&bar.label, sizes.text, left - 12.0);
             canvas.text("cs-ink", Anchor::End, (left - 12.0, base), &name);
-            let value = text::fitted(&words, sizes.small, sizes.width - right - 4.0);
-            canvas.text("cs-small cs-ink", Anchor::End, (sizes.width - 2.0, base), &value);
+            let value = text::fitted(&words, sizes.small, sizes.width - right - 10.0);
+            // Bars carry their values; dots have them in a column, as intervals are compared there.
+            if self.form == BarForm::Bars {
+                let end = [self.drawable(bar), bar.high.filter(|high| self.value.can_draw(*high)), Some(0.0)];
+                let end = end.into_iter().flatten().fold(f64::NEG_INFINITY, f64::max);
+                let at = if self.value.scale == Scale::Linear { x(end) + 8.0 } else { right + 8.0 };
+                canvas.text("cs-small cs-ink cs-halo", Anchor::Start, (at, base), &value);
+            } else {
+                canvas.text("cs-small cs-ink", Anchor::End, (sizes.width - 2.0, base), &value);
+            }
             top + 12.5
         } else {
             let value = text::fitted(&words, sizes.small, sizes.width * 0.6);

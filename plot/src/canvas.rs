@@ -1,10 +1,10 @@
 //! SVG, an element at a time. Text is escaped here and nowhere else.
 
-use crate::escape::{escape, safe_id};
+use crate::escape::escape;
 use crate::palette::{SeriesStyle, Shape};
 
 /// The width in pixels that charts for a screen are drawn for.
-pub const WIDE: u32 = 820;
+pub const WIDE: u32 = 740;
 /// The width in pixels that charts for a phone are drawn for.
 pub const NARROW: u32 = 342;
 /// From this width on there is room beside the plot.
@@ -114,10 +114,11 @@ impl Canvas {
         ));
     }
 
-    /// Text that rises to the right by 45°, ending at a place.
-    pub(crate) fn slanted(&mut self, class: &str, at: (f64, f64), text: &str) {
+    /// Text turned clockwise by so many degrees about a place.
+    pub(crate) fn turned(&mut self, class: &str, anchor: Anchor, at: (f64, f64), degrees: i32, text: &str) {
         self.body.push_str(&format!(
-            "<text class=\"{class}\" text-anchor=\"end\" transform=\"translate({} {}) rotate(-45)\">{}</text>",
+            "<text class=\"{class}\"{} transform=\"translate({} {}) rotate({degrees})\">{}</text>",
+            anchor_attribute(anchor),
             place(at.0),
             place(at.1),
             escape(text)
@@ -139,7 +140,7 @@ impl Canvas {
 
     /// The whole SVG. Without `standalone` it is a part of HTML, where no namespace is needed.
     pub(crate) fn finish(self, frame: &Frame<'_>) -> String {
-        let id = safe_id(frame.id);
+        let id = frame.id;
         let (width, height) = (place(frame.sizes.width), place(frame.height));
         let namespace = if frame.style.is_some() { " xmlns=\"http://www.w3.org/2000/svg\"" } else { "" };
         let size = if frame.style.is_some() {
@@ -157,8 +158,8 @@ impl Canvas {
         }
         format!(
             "<svg{namespace} class=\"cs-chart {form}\" id=\"{id}\" role=\"img\" \
-             aria-labelledby=\"{id}-title {id}-desc\" viewBox=\"0 0 {width} {height}\"{size}>\
-             <title id=\"{id}-title\">{}</title><desc id=\"{id}-desc\">{}</desc>{definitions}\n{}</svg>",
+             aria-labelledby=\"{id}.title {id}.desc\" viewBox=\"0 0 {width} {height}\"{size}>\
+             <title id=\"{id}.title\">{}</title><desc id=\"{id}.desc\">{}</desc>{definitions}\n{}</svg>",
             escape(frame.title),
             escape(&frame.description),
             self.body
@@ -169,6 +170,7 @@ impl Canvas {
 /// What surrounds the drawing.
 #[derive(Debug)]
 pub(crate) struct Frame<'a> {
+    /// Safe as it is.
     pub(crate) id: &'a str,
     pub(crate) title: &'a str,
     pub(crate) description: String,

@@ -5,7 +5,7 @@ use crate::canvas::{NARROW, WIDE};
 use crate::escape::{escape, safe_id, script_json};
 use crate::heat::HeatMap;
 use crate::line::LineChart;
-use crate::style::chart_style;
+use crate::style::file_style;
 use crate::table::Table;
 use serde::{Deserialize, Serialize};
 
@@ -50,14 +50,14 @@ macro_rules! drawing {
 
             /// The chart laid out for a width in pixels. `id` must be unique on the page.
             ///
-            /// For use within HTML that has the rules of [`chart_style`].
+            /// For use within HTML that has the rules of [`chart_style`](crate::chart_style).
             pub fn svg_for(&self, id: &str, width: u32) -> String {
-                self.draw(id, width, None)
+                self.draw(&safe_id(id), width, None)
             }
 
             /// The chart as a file of its own, with its rules and colours for light and dark inside.
             pub fn svg_file(&self, id: &str) -> String {
-                self.draw(id, WIDE, Some(chart_style()))
+                self.draw(&safe_id(id), WIDE, Some(file_style()))
             }
         }
     )+};
@@ -125,7 +125,8 @@ impl Figure {
         Self { id: id.into(), chart: chart.into(), sentence: sentence.into() }
     }
 
-    /// The figure for HTML that has the rules of [`chart_style`]: title, sentence, the chart for wide and
+    /// The figure for HTML that has the rules of [`chart_style`](crate::chart_style): title, sentence, the chart for
+    /// wide and
     /// narrow windows, of which the other is not displayed, and the values as a table that unfolds.
     pub fn html(&self) -> String {
         self.html_with(&safe_id(&self.id), "")
@@ -133,13 +134,15 @@ impl Figure {
 
     pub(crate) fn html_with(&self, id: &str, tools: &str) -> String {
         format!(
-            "<figure class=\"cs-figure\" id=\"{id}\"><figcaption><span class=\"cs-title\">{}</span> <span class=\"cs-sentence\">{}</span></figcaption>\n\
+            "<figure class=\"cs-figure\" id=\"{id}\"><figcaption><span class=\"cs-title\">{}</span> \
+             <span class=\"cs-sentence\">{}</span></figcaption>\n\
              <div class=\"cs-only-wide\">{}</div>\n<div class=\"cs-only-narrow\">{}</div>\n\
-             <div class=\"cs-foot\"><details class=\"cs-values\"><summary>Show as table</summary>\n{}</details>{tools}</div></figure>\n",
+             <div class=\"cs-foot\"><details class=\"cs-values\"><summary>Show as table</summary>\n{}</details>\
+             {tools}</div></figure>\n",
             escape(self.chart.title()),
             escape(&self.sentence),
-            self.chart.svg_for(&format!("{id}-wide"), WIDE),
-            self.chart.svg_for(&format!("{id}-narrow"), NARROW),
+            self.chart.draw(&format!("{id}.wide"), WIDE, None),
+            self.chart.draw(&format!("{id}.narrow"), NARROW, None),
             self.chart.table().html(),
         )
     }

@@ -24,11 +24,11 @@ pub fn escape(text: &str) -> String {
 
 /// An id made of letters, digits, `-` and `_` that begins with a letter.
 ///
-/// Other characters become `-`, so two texts may give one id.
+/// Other characters become `-`, so two texts may give one id. Ids within a chart add a point and a word to
+/// its own, so none of them is one that this makes.
 pub fn safe_id(text: &str) -> String {
     let mut id: String = text
         .chars()
-        .take(80)
         .map(|letter| if letter.is_ascii_alphanumeric() || letter == '_' { letter } else { '-' })
         .collect();
     if !id.starts_with(|letter: char| letter.is_ascii_alphabetic()) {

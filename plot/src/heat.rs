@@ -4,7 +4,7 @@ use crate::canvas::{Anchor, Canvas, Frame, Sizes};
 use crate::line::paint_notes;
 use crate::number;
 use crate::palette::{DIVERGING, SEQUENTIAL, white_on};
-use crate::scale::nice_step;
+use crate::scale::exponent;
 use crate::spread::{every_nth, thinned};
 use crate::table::{Cell, Table};
 use crate::text;
@@ -19,6 +19,7 @@ pub enum ColorScale {
         /// The unit of values.
         unit: String,
         /// The range of the bins; from the data if absent.
+        #[serde(default, deserialize_with = "number::json::pair")]
         range: Option<(f64, f64)>,
     },
     /// Away from a centre in both directions, in seven bins that are symmetric about it.
@@ -122,7 +123,24 @@ enum Shown {
     Value { colour: &'static str, text: String },
 }
 
+/// How names of columns are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Naming {
+    Level,
+    Slanted,
+    Upright,
+}
+
+/// Where names of columns are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Above,
+    Below,
+}
+
 const GAP: f64 = 7.0;
+/// Maps higher than this have the names of columns above them too.
+const TALL: f64 = 560.0;
 /// Cells narrower than this are laid out the other way on a phone, where there is room downwards.
 const NARROWEST: f64 = 14.0;
 
@@ -320,15 +338,18 @@ impl HeatMap {
 
     fn left(&self, sizes: Sizes) -> f64 {
         let names = self.rows.iter().map(|name| text::width(name, sizes.small)).fold(0.0, f64::max);
-        names.min(sizes.width * 0.3).max(20.0) + 8.0
+        // Above names that are short stands what they are.
+        let label =
+            Some(text::width(&self.row_label, sizes.text)).filter(|width| *width < 60.0).unwrap_or(20.0);
+        names.min(sizes.width * 0.3).max(label) + 8.0
     }
 
     fn paint(&self, canvas: &mut Canvas, id: &str, sizes: Sizes, col_breaks: &[usize]) -> f64 {
         let bins = self.bins();
-        let hatch = format!("{}-hatch", crate::escape::safe_id(id));
+        let hatch = format!("{id}.hatch");
         canvas.define(&format!(
             "<pattern id=\"{hatch}\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" \
-             patternTransform=\"rotate(45)\"><rect width=\"6\" height=\"6\" class=\"cs-empty\"/>\
+             patternTransform=\"rotate(45)\"><rect width=\"6\" height=\"6\" class=\"cs-paper\"/>\
              <line x1=\"0\" y1=\"0\" x2=\"0\" y2=\"6\" class=\"cs-hatch\"/></pattern>"
         ));
         let mut top = self.paint_bar(canvas, sizes, &bins, &hatch);
@@ -350,11 +371,25 @@ impl HeatMap {
         let x = |col: usize| left + col as f64 * cell_width + shift(&col_breaks, col);
         let y = |top: f64, row: usize| top + row as f64 * cell_height + shift(&row_breaks, row);
 
+        let tall = rows as f64 * cell_height > TALL;
+        let naming = self.naming(sizes, cell_width, tall, &x);
+        if tall {
+            top += naming.1;
+        }
         if !self.row_label.is_empty() && rows > 0 {
-            top += sizes.text;
-            let label = text::fitted(&self.row_label, sizes.text, sizes.width);
-            canvas.text("cs-axis", Anchor::Start, (0.0, top), &label);
+            // Beside the names of columns it needs no line of its own.
+            top += if tall && naming.1 > 30.0 { 0.0 } else { sizes.text };
+            let room = if tall { left } else { sizes.width };
+            canvas.text(
+                "cs-axis",
+                Anchor::Start,
+                (0.0, top),
+                &text::fitted(&self.row_label, sizes.text, room),
+            );
             top += 8.0;
+        }
+        if tall {
+            self.paint_names(canvas, sizes, naming, (top, Side::Above), cell_width, &x);
         }
         let widest = (0..rows)
             .flat_map(|row| (0..cols).map(move |col| (row, col)))
@@ -392,7 +427,7 @@ impl HeatMap {
         }
         self.paint_frames(canvas, (cell_width, cell_height), |row, col| (x(col), y(top, row)));
         let bottom = y(top, rows.saturating_sub(1)) + if rows > 0 { cell_height } else { 0.0 };
-        let below = self.paint_columns(canvas, sizes, bottom, cell_width, x);
+        let below = self.paint_columns(canvas, sizes, naming, bottom, cell_width, &x);
         paint_notes(canvas, sizes, below, &self.notes())
     }
 
@@ -441,52 +476,85 @@ impl HeatMap {
         for (row, col) in framed.filter(|(row, col)| *row < rows && *col < cols) {
             let (x, y) = corner(row, col);
             let class = if self.emphasize == Some((row, col)) { "cs-frame cs-strong" } else { "cs-frame" };
+            // An edge of paper keeps the frame apart from cells of any colour.
+            canvas.rect("class=\"cs-frame-edge\"", (x - 0.5, y - 0.5), size);
             canvas.rect(&format!("class=\"{class}\""), (x - 0.5, y - 0.5), size);
         }
     }
 
-    /// Names of columns below the map; the y where they end.
+    /// How names of columns are written, and how much height they take.
+    fn naming(&self, sizes: Sizes, cell_width: f64, tall: bool, x: &dyn Fn(usize) -> f64) -> (Naming, f64) {
+        let widths: Vec<f64> = self.cols.iter().map(|name| text::width(name, sizes.small)).collect();
+        let widest = widths.iter().copied().fold(0.0, f64::max);
+        if widest + 6.0 <= cell_width || widest <= sizes.small * 2.2 {
+            return (Naming::Level, sizes.small + 5.0);
+        }
+        // A slanted name goes down and to the left: at the left edge it has less room.
+        let room = |col: usize| (x(col) + cell_width / 2.0) * std::f64::consts::SQRT_2;
+        let longest = sizes.width * if sizes.wide { 0.18 } else { 0.26 };
+        // Above a tall map slanted names would lean over its edge.
+        if !tall && widths.iter().enumerate().all(|(col, width)| *width <= room(col).min(longest)) {
+            return (Naming::Slanted, sizes.small + widest * std::f64::consts::FRAC_1_SQRT_2);
+        }
+        (Naming::Upright, widest.min(sizes.width * 0.5).min(220.0) + 8.0)
+    }
+
+    /// Names of columns; `edge` is the map's edge beside them.
+    fn paint_names(
+        &self,
+        canvas: &mut Canvas,
+        sizes: Sizes,
+        (naming, height): (Naming, f64),
+        (edge, side): (f64, Side),
+        cell_width: f64,
+        x: &dyn Fn(usize) -> f64,
+    ) {
+        let size = sizes.small;
+        let widest = self.cols.iter().map(|name| text::width(name, size)).fold(0.0, f64::max);
+        let (width, gap) = if naming == Naming::Level { (widest, 4.0) } else { (size, 3.0) };
+        let shown = every_nth(self.cols.len(), cell_width, width, gap);
+        canvas.open("cs-tick", "");
+        for (col, name) in self.cols.iter().enumerate().filter(|(col, _)| shown.get(*col) == Some(&true)) {
+            let middle = x(col) + cell_width / 2.0;
+            match (naming, side) {
+                (Naming::Level, _) => {
+                    let base = if side == Side::Below { edge + size + 4.0 } else { edge - 5.0 };
+                    let half = text::width(name, size) / 2.0;
+                    canvas.text("cs-small", Anchor::Middle, (middle.min(sizes.width - half), base), name);
+                }
+                (Naming::Slanted, Side::Below) => {
+                    canvas.turned("cs-small", Anchor::End, (middle + size * 0.3, edge + size), -45, name);
+                }
+                _ => {
+                    let name = text::fitted(name, size, height - 6.0);
+                    let (anchor, at) = match side {
+                        Side::Below => (Anchor::End, edge + 5.0),
+                        Side::Above => (Anchor::Start, edge - 5.0),
+                    };
+                    canvas.turned("cs-small", anchor, (middle + size * 0.35, at), -90, &name);
+                }
+            }
+        }
+        canvas.close();
+    }
+
+    /// Names of columns and what they are, below the map; the y where they end.
     fn paint_columns(
         &self,
         canvas: &mut Canvas,
         sizes: Sizes,
+        naming: (Naming, f64),
         bottom: f64,
         cell_width: f64,
-        x: impl Fn(usize) -> f64,
+        x: &dyn Fn(usize) -> f64,
     ) -> f64 {
-        let count = self.cols.len();
-        let widths: Vec<f64> = self.cols.iter().map(|name| text::width(name, sizes.small)).collect();
-        let widest = widths.iter().copied().fold(0.0, f64::max);
-        let mut below = bottom;
-        canvas.open("cs-tick", "");
-        let level = widest + 4.0 <= cell_width || widest <= sizes.small * 2.2;
-        if level {
-            let shown = every_nth(count, cell_width, widest, 4.0);
-            below += sizes.small + 5.0;
-            for (col, name) in self.cols.iter().enumerate().filter(|(col, _)| shown.get(*col) == Some(&true))
-            {
-                canvas.text("cs-small", Anchor::Middle, (x(col) + cell_width / 2.0, below), name);
-            }
-        } else if count > 0 {
-            let shown = every_nth(count, cell_width, sizes.small, 3.0);
-            let longest = sizes.width * if sizes.wide { 0.16 } else { 0.26 };
-            let mut deepest: f64 = 0.0;
-            for (col, name) in self.cols.iter().enumerate().filter(|(col, _)| shown.get(*col) == Some(&true))
-            {
-                let at = x(col) + cell_width / 2.0 + sizes.small * 0.3;
-                // A slanted label goes down and to the left: at the left edge it has less room.
-                let label =
-                    text::fitted(name, sizes.small, longest.min((at - 2.0) * std::f64::consts::SQRT_2));
-                deepest = deepest.max(text::width(&label, sizes.small) * std::f64::consts::FRAC_1_SQRT_2);
-                canvas.slanted("cs-small", (at, bottom + sizes.small), &label);
-            }
-            below += sizes.small + deepest;
-        }
-        canvas.close();
-        if !self.col_label.is_empty() && count > 0 {
+        let Some(last) = self.cols.len().checked_sub(1) else { return bottom };
+        self.paint_names(canvas, sizes, naming, (bottom, Side::Below), cell_width, x);
+        let mut below = bottom + naming.1;
+        if !self.col_label.is_empty() {
             below += sizes.text + 6.0;
             let label = text::fitted(&self.col_label, sizes.text, sizes.width);
-            let middle = f64::midpoint(x(0), x(count - 1) + cell_width);
+            let middle = f64::midpoint(x(0), x(last) + cell_width);
             let half = text::width(&label, sizes.text) / 2.0;
             let middle = middle.max(half).min((sizes.width - half).max(half));
             canvas.text("cs-axis", Anchor::Middle, (middle, below), &label);
@@ -506,9 +574,10 @@ impl HeatMap {
             canvas.text("cs-small cs-muted", Anchor::Start, (0.0, top - 3.0), &line);
         }
         top += 3.0;
-        let pad = text::width(bins.labels.first().map_or("", |label| &label.1), sizes.small) / 2.0;
-        let length = (sizes.width - pad * 2.0 - if sizes.wide { 300.0 } else { 8.0 }).min(392.0);
-        let start = if matches!(self.scale, ColorScale::Log2Enrichment) { 0.0 } else { pad.max(4.0) };
+        let pad = bins.labels.last().map_or(0.0, |label| text::width(&label.1, sizes.small)) / 2.0;
+        let start = text::width(bins.labels.first().map_or("", |label| &label.1), sizes.small) / 2.0;
+        let start = if self.scale == ColorScale::Log2Enrichment || start < 8.0 { 0.0 } else { start };
+        let length = (sizes.width - start - pad - if sizes.wide { 300.0 } else { 8.0 }).min(448.0);
         let step = length / 7.0;
         for (bin, colour) in bins.colours.iter().enumerate() {
             canvas.rect(
@@ -519,8 +588,11 @@ impl HeatMap {
         }
         let at = |value: f64| start + (value - bins.edges[0]) / (bins.edges[7] - bins.edges[0]) * length;
         let below = top + 13.0 + sizes.small + 2.0;
-        let places: Vec<f64> = bins.labels.iter().map(|(value, _)| at(*value)).collect();
         let widths: Vec<f64> = bins.labels.iter().map(|(_, label)| text::width(label, sizes.small)).collect();
+        let inside = |((value, _), width): (&(f64, String), &f64)| {
+            at(*value).max(width / 2.0).min(sizes.width - width / 2.0)
+        };
+        let places: Vec<f64> = bins.labels.iter().zip(&widths).map(inside).collect();
         canvas.open("cs-tick", "");
         let shown = thinned(&places, &widths, 6.0);
         for (((_, label), at), _) in bins.labels.iter().zip(&places).zip(shown).filter(|(_, shown)| *shown) {
@@ -536,7 +608,7 @@ impl HeatMap {
         if no_data {
             keys.push((format!("fill=\"url(#{hatch})\" class=\"cs-bin\""), "no data"));
         }
-        let (mut x, y) = if sizes.wide { (start + length + pad + 24.0, top) } else { (start, below + 8.0) };
+        let (mut x, y) = if sizes.wide { (start + length + pad + 24.0, top) } else { (0.0, below + 8.0) };
         for (attributes, words) in &keys {
             canvas.rect(attributes, (x, y), (20.0, 13.0));
             canvas.text("cs-small cs-muted", Anchor::Start, (x + 26.0, y + 11.0), words);
@@ -573,17 +645,27 @@ impl HeatMap {
 
 /// The least step of a fine series of round numbers that is not below.
 fn fine_step(least: f64) -> f64 {
-    let most = nice_step(least);
-    // Between half of a round number and itself: 0.5 to 1, 1 to 2, 2 to 5, 5 to 10.
-    [0.4, 0.5, 0.6, 0.75, 0.8, 1.0]
+    let power = 10_f64.powi(exponent(least));
+    [1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0]
         .into_iter()
-        .map(|factor| factor * most)
+        .map(|factor| factor * power)
         .find(|step| *step >= least * (1.0 - 1e-9))
-        .unwrap_or(most)
+        .unwrap_or(least)
 }
 
-fn edge_labels(edges: [f64; 8]) -> Vec<(f64, String)> {
-    edges.iter().map(|edge| (*edge, number::significant(*edge, 4))).collect()
+fn edge_labels(edges: [f64; 8], signed: bool) -> Vec<(f64, String)> {
+    let label = |edge: f64| {
+        let plus = if signed && edge > 0.0 { "+" } else { "" };
+        format!("{plus}{}", number::significant(edge, 4))
+    };
+    let last = edges.len() - 1;
+    // Of a range given by a caller the edges between may be no round numbers.
+    let round = |edge: f64| {
+        let digits: f64 = format!("{edge:.2e}").parse().unwrap_or(f64::NAN);
+        (digits - edge).abs() <= edge.abs() * 1e-6
+    };
+    let kept = |(place, edge): &(usize, &f64)| *place == 0 || *place == last || round(**edge);
+    edges.iter().enumerate().filter(kept).map(|(_, edge)| (*edge, label(*edge))).collect()
 }
 
 fn sequential_bins(mut low: f64, mut high: f64, range: Option<(f64, f64)>) -> Bins {
@@ -618,7 +700,7 @@ fn sequential_bins(mut low: f64, mut high: f64, range: Option<(f64, f64)>) -> Bi
     Bins {
         edges,
         colours: SEQUENTIAL,
-        labels: edge_labels(edges),
+        labels: edge_labels(edges, false),
         below: least < edges[0] - beyond,
         above: most > edges[7] + beyond && most >= least,
     }
@@ -635,7 +717,7 @@ fn diverging_bins(low: f64, high: f64, center: f64, limit: Option<f64>) -> Bins 
     Bins {
         edges,
         colours: DIVERGING,
-        labels: edge_labels(edges),
+        labels: edge_labels(edges, center == 0.0),
         below: low < edges[0] - beyond,
         above: high > edges[7] + beyond,
     }

@@ -5,7 +5,7 @@
 //! chart says so, and text from anywhere is escaped.
 //!
 //! ```
-//! use codingspot_plot::{Axis, Figure, LineChart, Page, Point, Section, Block, Series, SeriesStyle};
+//! use codingspot_plot::{Axis, LineChart, Page, Point, Section, Block, Series, SeriesStyle};
 //!
 //! let chart = LineChart {
 //!     title: "Loss by share removed".to_owned(),
@@ -15,10 +15,10 @@
 //!     marks: Vec::new(),
 //! };
 //! assert!(chart.svg("loss").starts_with("<svg"));
-//! let figure = Figure::new("loss", chart, "Loss rises.");
+//! let figure = Block::figure("loss", chart, "Loss rises.");
 //! let page = Page {
 //!     title: "Report".to_owned(),
-//!     contents: vec![Section::new("dose", "How much", vec![Block::Figure(figure)])],
+//!     contents: vec![Section::new("dose", "How much", vec![figure])],
 //!     ..Page::default()
 //! };
 //! assert!(page.html().starts_with("<!DOCTYPE html>"));

@@ -79,6 +79,8 @@ pub struct LineChart {
 const WHISKERS: usize = 3;
 /// More points than these get no markers of their own.
 const MARKERS: usize = 60;
+/// More points than these get no tooltips, which would make a large file.
+const TOOLTIPS: usize = 1000;
 
 /// The plot's edges and scales.
 struct Plot<'a> {
@@ -277,14 +279,17 @@ impl LineChart {
             .fold(18.0, f64::max)
             .min(width / 3.0)
             + 10.0;
-        let mut keys = self.keys(sizes);
+        let mut keys = self.keys(sizes, sizes.wide);
         let longest = keys
             .iter()
             .flat_map(|key| &key.lines)
-            .map(|line| text::width(line, sizes.text))
+            .map(|line| text::width(line, sizes.text * text::BOLD))
             .fold(0.0, f64::max);
         let plot_height = if sizes.wide { 330.0 } else { 240.0 };
         let beside = sizes.wide && keys.iter().map(|key| key_height(key, sizes)).sum::<f64>() <= plot_height;
+        if sizes.wide && !beside {
+            keys = self.keys(sizes, false);
+        }
         let right = if beside && !keys.is_empty() { width - longest - 46.0 } else { width - 12.0 };
 
         let title_lines = text::wrapped(&self.y.title(), sizes.text, width, 2);
@@ -300,9 +305,9 @@ impl LineChart {
         top += label_rows as f64 * (sizes.small + 5.0) + 4.0;
         let plot = Plot { top, bottom: top + plot_height, ..plot };
 
-        self.paint_axes(canvas, sizes, &plot);
+        paint_axes(canvas, sizes, &plot);
         self.paint_marks(canvas, sizes, &plot, &labels);
-        let clip = format!("{}-clip", crate::escape::safe_id(id));
+        let clip = format!("{id}.clip");
         canvas.define(&format!(
             "<clipPath id=\"{clip}\"><rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\"/></clipPath>",
             place(left - 8.0),
@@ -327,9 +332,9 @@ impl LineChart {
         paint_notes(canvas, sizes, bottom, &self.notes())
     }
 
-    fn keys(&self, sizes: Sizes) -> Vec<Key<'_>> {
-        let room = if sizes.wide { (sizes.width * 0.24).min(230.0) } else { sizes.width - 40.0 };
-        let lines = |name: &str| text::wrapped(name, sizes.text, room, 2);
+    fn keys(&self, sizes: Sizes, beside: bool) -> Vec<Key<'_>> {
+        let room = if beside { (sizes.width * 0.27).min(240.0) } else { (sizes.width - 40.0).min(380.0) };
+        let lines = |name: &str| text::wrapped(name, sizes.text * text::BOLD, room, 2);
         let series = self.series.iter().map(|series| Key {
             style: Some(series.style),
             lines: lines(&series.name),
@@ -355,28 +360,6 @@ impl LineChart {
         for (key, target) in keys.iter_mut().zip(series.chain(marks)) {
             key.target = target.map(|(x, y)| (x, y.clamp(plot.top, plot.bottom)));
         }
-    }
-
-    fn paint_axes(&self, canvas: &mut Canvas, sizes: Sizes, plot: &Plot<'_>) {
-        canvas.open("cs-grid", "");
-        for tick in &plot.y.ticks {
-            let at = plot.y(*tick);
-            canvas.line("", (plot.left, at), (plot.right, at));
-        }
-        canvas.close();
-        canvas.open("cs-tick", "");
-        let mut lowest = f64::INFINITY;
-        for (tick, label) in plot.y.ticks.iter().zip(&plot.y.labels) {
-            let at = plot.y(*tick);
-            // Ticks given by a caller may lie on each other.
-            if lowest - at >= sizes.small || (lowest - at).is_nan() || lowest.is_infinite() {
-                let label = text::fitted(label, sizes.small, plot.left - 8.0);
-                canvas.text("cs-small", Anchor::End, (plot.left - 8.0, at + sizes.small * 0.35), &label);
-                lowest = at;
-            }
-        }
-        canvas.close();
-        canvas.line("class=\"cs-base\"", (plot.left, plot.bottom), (plot.right, plot.bottom));
     }
 
     /// Ticks and labels below the plot; the y where they end.
@@ -495,6 +478,10 @@ impl LineChart {
         }
         let shown = series.points.iter().filter(|point| self.can_draw(point) && plot.x.holds(point.x));
         let many = series.points.len() > MARKERS;
+        if series.points.len() > TOOLTIPS {
+            canvas.close();
+            return;
+        }
         for point in shown {
             let Some(y) = point.y.filter(|y| plot.y.holds(*y)) else { continue };
             let at = (plot.x(point.x), plot.y(y));
@@ -512,7 +499,7 @@ impl LineChart {
             // A larger target than what is seen.
             canvas.rect("class=\"cs-hit\"", (at.0 - 8.0, at.1 - 8.0), (16.0, 16.0));
             if !many {
-                canvas.marker(look.shape, at, 3.6);
+                canvas.marker(look.shape, at, 4.0);
             }
             canvas.close();
         }
@@ -602,6 +589,29 @@ fn joined(points: impl Iterator<Item = (f64, f64)>) -> String {
     d
 }
 
+/// The grid, the labels of the y axis and the base line.
+fn paint_axes(canvas: &mut Canvas, sizes: Sizes, plot: &Plot<'_>) {
+    canvas.open("cs-grid", "");
+    for tick in &plot.y.ticks {
+        let at = plot.y(*tick);
+        canvas.line("", (plot.left, at), (plot.right, at));
+    }
+    canvas.close();
+    canvas.open("cs-tick", "");
+    let mut lowest = f64::INFINITY;
+    for (tick, label) in plot.y.ticks.iter().zip(&plot.y.labels) {
+        let at = plot.y(*tick);
+        // Ticks given by a caller may lie on each other.
+        if lowest - at >= sizes.small || (lowest - at).is_nan() || lowest.is_infinite() {
+            let label = text::fitted(label, sizes.small, plot.left - 8.0);
+            canvas.text("cs-small", Anchor::End, (plot.left - 8.0, at + sizes.small * 0.35), &label);
+            lowest = at;
+        }
+    }
+    canvas.close();
+    canvas.line("class=\"cs-base\"", (plot.left, plot.bottom), (plot.right, plot.bottom));
+}
+
 /// A row of labels below the plot, thinned where they would touch.
 fn paint_row(canvas: &mut Canvas, sizes: Sizes, plot: &Plot<'_>, labels: &[(f64, &str)], base: f64) {
     let room = (plot.right - plot.left) / 2.0;
@@ -685,8 +695,9 @@ fn paint_keys_below(canvas: &mut Canvas, sizes: Sizes, top: f64, keys: &[Key<'_>
     let mut y = top;
     let mut row = 0.0;
     for key in keys {
-        let width =
-            29.0 + key.lines.iter().map(|line| text::width(line, sizes.text)).fold(0.0, f64::max) + 16.0;
+        let width = 29.0
+            + key.lines.iter().map(|line| text::width(line, sizes.text * text::BOLD)).fold(0.0, f64::max)
+            + 16.0;
         if x > 0.0 && x + width > sizes.width {
             x = 0.0;
             y += row;

@@ -160,6 +160,26 @@ pub(crate) mod json {
     pub(crate) fn deserialize<'a, D: Deserializer<'a>>(deserializer: D) -> Result<f64, D::Error> {
         Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
     }
+
+    /// A number within a list or a pair.
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Lenient(#[serde(deserialize_with = "deserialize")] f64);
+
+    pub(crate) fn list<'a, D: Deserializer<'a>>(deserializer: D) -> Result<Option<Vec<f64>>, D::Error> {
+        let list = Option::<Vec<Lenient>>::deserialize(deserializer)?;
+        Ok(list.map(|list| list.into_iter().map(|number| number.0).collect()))
+    }
+
+    pub(crate) fn pair<'a, D: Deserializer<'a>>(deserializer: D) -> Result<Option<(f64, f64)>, D::Error> {
+        let pair = Option::<(Lenient, Lenient)>::deserialize(deserializer)?;
+        Ok(pair.map(|(low, high)| (low.0, high.0)))
+    }
+
+    pub(crate) fn labelled<'a, D: Deserializer<'a>>(deserializer: D) -> Result<Vec<(f64, String)>, D::Error> {
+        let list = Vec::<(Lenient, String)>::deserialize(deserializer)?;
+        Ok(list.into_iter().map(|(number, label)| (number.0, label)).collect())
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@
       place.textContent = text;
     }
   }
-  function copyByHand(text) {
+  // Works without a permission and on pages opened as files, but only while the click is handled.
+  function copyAtOnce(text) {
     var area = document.createElement("textarea");
     area.value = text;
     document.body.appendChild(area);
@@ -25,15 +26,17 @@
     function done() {
       say(button, "Copied.");
     }
-    function again() {
-      say(button, copyByHand(text) ? "Copied." : "This browser does not allow copying.");
-      button.focus();
+    function failed() {
+      say(button, "This browser does not allow copying.");
     }
-    if (navigator.clipboard) {
-      navigator.clipboard.writeText(text).then(done, again);
+    if (copyAtOnce(text)) {
+      done();
+    } else if (navigator.clipboard) {
+      navigator.clipboard.writeText(text).then(done, failed);
     } else {
-      again();
+      failed();
     }
+    button.focus();
   }
   function download(button) {
     var id = button.dataset.download;

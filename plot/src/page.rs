@@ -1,10 +1,11 @@
 //! A page in one file: no network, no fonts, readable without its script.
 
-use crate::chart::Figure;
+use crate::chart::{Chart, Figure};
 use crate::escape::{escape, safe_id};
 use crate::palette::SeriesStyle;
 use crate::style::chart_style;
 use crate::table::Table;
+use crate::text::concat;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -12,8 +13,8 @@ const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 /// SHA-256 of the style and script of a page, in Base64: its policy allows these and no others. A test
 /// computes them and says what to write here.
-const STYLE_DIGEST: &str = "uLjcJZhcIbyl6reHcMiqZPut9GyzkAy8nG7Ud64bLP4=";
-const SCRIPT_DIGEST: &str = "HQvHB4tRUm4U/AequFkJ4MzM4qi+e30v4uCGt4NSJ6c=";
+const STYLE_DIGEST: &str = "eXbDI7EYbLUWumb0JBdYUnLKuhJttntElBkORi5mBgc=";
+const SCRIPT_DIGEST: &str = "7OABYKenntX3M/ic9Oq2BOSNq7qTAT71cn3BPOBLfus=";
 
 /// A page: a title, what it's about, sections, and a foot.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -99,7 +100,7 @@ pub enum Block {
     /// A list with dots.
     List(Vec<String>),
     /// A chart with its sentence, its values as a table, and its data.
-    Figure(Figure),
+    Figure(Box<Figure>),
     /// A table that is always shown.
     Table(Table),
     /// Text with its spaces and lines as they are.
@@ -122,6 +123,18 @@ pub enum Block {
     },
 }
 
+impl Block {
+    /// A chart with a sentence about it; `id` is its address on the page.
+    pub fn figure(id: impl Into<String>, chart: impl Into<Chart>, sentence: impl Into<String>) -> Self {
+        Self::Figure(Box::new(Figure::new(id, chart, sentence)))
+    }
+
+    /// Text with its spaces and lines as they are.
+    pub fn pre(label: impl Into<String>, text: impl Into<String>) -> Self {
+        Self::Pre { label: label.into(), text: text.into() }
+    }
+}
+
 impl Page {
     /// The whole page. Everything in it is escaped; it loads nothing, and its policy forbids loading.
     pub fn html(&self) -> String {
@@ -137,11 +150,13 @@ impl Page {
             .collect();
         let mut html = format!(
             "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>\n\
-             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; base-uri 'none'; form-action 'none'; \
+             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
+             base-uri 'none'; form-action 'none'; \
              style-src 'sha256-{STYLE_DIGEST}'; script-src 'sha256-{SCRIPT_DIGEST}'; img-src data:\"/>\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
              <meta name=\"color-scheme\" content=\"light dark\"/>\n\
-             <title>{}</title>\n<style>{}</style></head>\n<body><a class=\"skip\" href=\"#main\">Skip to the results</a>\n\
+             <title>{}</title>\n<style>{}</style></head>\n\
+             <body><a class=\"skip\" href=\"#main\">Skip to the results</a>\n\
              <div class=\"sheet\"><header><h1>{}</h1>\n",
             escape(&self.title),
             page_style(),
@@ -208,7 +223,11 @@ impl Default for Ids {
 
 impl Ids {
     fn unique(&mut self, wanted: &str) -> String {
-        let wanted = safe_id(wanted);
+        let mut wanted = safe_id(wanted);
+        // These begin the ids of embedded data.
+        if wanted.starts_with("data-") || wanted.starts_with("table-") {
+            wanted.insert_str(0, "c-");
+        }
         let mut id = wanted.clone();
         let mut number = 1;
         while !self.used.insert(id.clone()) {
@@ -222,7 +241,7 @@ impl Ids {
 impl Section {
     fn html(&self, id: &str, ids: &mut Ids) -> String {
         let mut html = format!(
-            "<section id=\"{id}\" aria-labelledby=\"{id}-heading\"><h2 id=\"{id}-heading\">{}</h2>\n",
+            "<section id=\"{id}\" aria-labelledby=\"{id}.heading\"><h2 id=\"{id}.heading\">{}</h2>\n",
             escape(&self.heading)
         );
         for paragraph in &self.paragraphs {
@@ -242,7 +261,7 @@ impl Block {
             Self::Heading(text) => format!("<h3>{}</h3>\n", escape(text)),
             Self::Paragraph(text) => format!("<p>{}</p>\n", escape(text)),
             Self::List(items) => {
-                let items: String = items.iter().map(|item| format!("<li>{}</li>", escape(item))).collect();
+                let items = concat(items, |item| format!("<li>{}</li>", escape(item)));
                 format!("<ul>{items}</ul>\n")
             }
             Self::Figure(figure) => {
@@ -252,33 +271,24 @@ impl Block {
             Self::Table(table) => format!("<div class=\"card\">{}</div>\n", table.html()),
             Self::Pre { label, text } => format!("<div class=\"pre\">{}</div>\n", pre(label, text)),
             Self::Panes(panes) => {
-                let panes: String = panes
-                    .iter()
-                    .map(|pane| {
-                        format!(
-                            "<div class=\"pane {}\">{}</div>\n",
-                            pane.style.class(),
-                            pre(&pane.label, &pane.text)
-                        )
-                    })
-                    .collect();
+                let panes = concat(panes, |pane| {
+                    let text = pre(&pane.label, &pane.text);
+                    format!("<div class=\"pane {}\">{text}</div>\n", pane.style.class())
+                });
                 format!("<div class=\"cs-panes\">{panes}</div>\n")
             }
             Self::Facts(facts) => {
-                let facts: String = facts
-                    .iter()
-                    .map(|(name, value)| {
-                        format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(value))
-                    })
-                    .collect();
+                let facts = concat(facts, |(name, value)| {
+                    format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(value))
+                });
                 format!("<dl class=\"facts\">{facts}</dl>\n")
             }
             Self::Details { summary, blocks } => {
-                let blocks: String = blocks.iter().map(|block| block.html(ids)).collect();
-                format!(
-                    "<details class=\"more\"><summary>{}</summary>\n{blocks}</details>\n",
-                    escape(summary)
-                )
+                let mut html = String::new();
+                for block in blocks {
+                    html.push_str(&block.html(ids));
+                }
+                format!("<details class=\"more\"><summary>{}</summary>\n{html}</details>\n", escape(summary))
             }
         }
     }
@@ -327,5 +337,6 @@ mod tests {
         assert_eq!(ids.unique("a b"), "a-b");
         assert_eq!(ids.unique("a/b"), "a-b-2");
         assert_eq!(ids.unique("main"), "main-2");
+        assert_eq!(ids.unique("data-a"), "c-data-a");
     }
 }

@@ -41,9 +41,9 @@ pub(crate) fn thinned(places: &[f64], widths: &[f64], gap: f64) -> Vec<bool> {
     };
     shown[last] = true;
     let mut before: Option<usize> = None;
-    for place in 0..last {
+    for (place, shown) in shown.iter_mut().enumerate().take(last) {
         if apart(place, last) && before.is_none_or(|before| apart(before, place)) {
-            shown[place] = true;
+            *shown = true;
             before = Some(place);
         }
     }
@@ -81,7 +81,8 @@ mod tests {
     proptest! {
         #[test]
         fn spread_labels_keep_order_and_never_overlap(
-            mut targets in proptest::collection::vec(-50.0..450.0_f64, 0..20), heights in proptest::collection::vec(5.0..20.0_f64, 20),
+            mut targets in proptest::collection::vec(-50.0..450.0_f64, 0..20),
+            heights in proptest::collection::vec(5.0..20.0_f64, 20),
         ) {
             targets.sort_by(f64::total_cmp);
             let heights = &heights[..targets.len()];
@@ -97,7 +98,9 @@ mod tests {
         }
 
         #[test]
-        fn thinning_keeps_the_last_and_leaves_gaps(count in 1_usize..200, step in 0.5..60.0_f64, widest in 5.0..80.0_f64) {
+        fn thinning_keeps_the_last_and_leaves_gaps(
+            count in 1_usize..200, step in 0.5..60.0_f64, widest in 5.0..80.0_f64,
+        ) {
             let shown = every_nth(count, step, widest, 4.0);
             prop_assert!(shown[count - 1]);
             let places: Vec<usize> = (0..count).filter(|&place| shown[place]).collect();
@@ -107,7 +110,8 @@ mod tests {
             let at: Vec<f64> = (0..count).map(|place| place as f64 * step).collect();
             let shown = thinned(&at, &vec![widest; count], 4.0);
             prop_assert!(shown[count - 1]);
-            let places: Vec<f64> = at.iter().zip(&shown).filter(|(_, shown)| **shown).map(|(at, _)| *at).collect();
+            let kept = at.iter().zip(&shown).filter(|(_, shown)| **shown);
+            let places: Vec<f64> = kept.map(|(at, _)| *at).collect();
             prop_assert!(places.windows(2).all(|pair| pair[1] - pair[0] >= widest + 4.0 - 1e-9));
         }
     }

@@ -114,11 +114,12 @@ impl Table {
         let class = |column: usize| if numeric.get(column) == Some(&true) { " class=\"cs-n\"" } else { "" };
         let label = if self.caption.is_empty() { "Table" } else { &self.caption };
         let mut html = format!(
-            "<div class=\"cs-scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{}\"><table class=\"cs-table\">",
+            "<div class=\"cs-scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{}\">\
+             <table class=\"cs-table\">",
             escape(label)
         );
         if !self.caption.is_empty() {
-            html.push_str(&format!("<caption>{}</caption>", escape(&self.caption)));
+            html.push_str(&format!("<caption><span>{}</span></caption>", escape(&self.caption)));
         }
         html.push_str("<thead><tr>");
         for column in 0..columns {
@@ -157,12 +158,12 @@ impl Table {
     /// Words that a spreadsheet would take for a formula get an apostrophe before them.
     pub fn tsv(&self) -> String {
         let columns = self.columns();
+        let has_interval = |cell: &Cell| match cell {
+            Cell::Number { low, high, .. } => low.is_some() || high.is_some(),
+            _ => false,
+        };
         let wide: Vec<bool> = (0..columns)
-            .map(|column| {
-                self.rows.iter().any(|row| {
-                    matches!(row.get(column), Some(Cell::Number { low, high, .. }) if low.is_some() || high.is_some())
-                })
-            })
+            .map(|column| self.rows.iter().any(|row| row.get(column).is_some_and(has_interval)))
             .collect();
         let mut tsv = String::new();
         let mut line = |cells: Vec<String>| {
@@ -233,7 +234,7 @@ mod tests {
         let html = table().html();
         assert!(html.contains("<th scope=\"col\" class=\"cs-n\">spot</th>"), "{html}");
         assert!(html.contains("<th scope=\"row\">rust</th><td class=\"cs-n\">−1.5</td><td></td>"), "{html}");
-        assert!(html.contains("<caption>Loss &lt;by&gt; language</caption>"));
+        assert!(html.contains("<caption><span>Loss &lt;by&gt; language</span></caption>"));
     }
 
     #[test]

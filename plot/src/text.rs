@@ -1,5 +1,8 @@
 //! How wide text will be, without a font at hand.
 
+/// How much wider bold text is.
+pub(crate) const BOLD: f64 = 1.12;
+
 /// The width of text in em. Fonts differ; this leans to the wide ones, so that labels rather keep apart.
 pub(crate) fn width(text: &str, size: f64) -> f64 {
     let em: f64 = text
@@ -17,6 +20,15 @@ pub(crate) fn width(text: &str, size: f64) -> f64 {
         })
         .sum();
     em * size
+}
+
+/// What is written of each, one after the other.
+pub(crate) fn concat<T>(items: impl IntoIterator<Item = T>, write: impl Fn(T) -> String) -> String {
+    let mut text = String::new();
+    for item in items {
+        text.push_str(&write(item));
+    }
+    text
 }
 
 /// Text that fits a width, with an ellipsis where it was cut.
@@ -53,12 +65,12 @@ pub(crate) fn wrapped(text: &str, size: f64, room: f64, lines: usize) -> Vec<Str
         } else {
             // A rest that is far too long needs not be joined to be cut.
             let rest: Vec<&str> = words.by_ref().take(200).collect();
-            line = format!("{longer} {}", rest.join(" ")).trim_end().to_owned();
+            line = format!("{longer} {}", rest.join(" "));
             break;
         }
     }
     if !line.is_empty() {
-        done.push(fitted(&line, size, room));
+        done.push(fitted(line.trim_end(), size, room));
     }
     done
 }
