@@ -98,23 +98,25 @@ pub(super) fn highlights(study: &Study) -> Vec<Highlight> {
     out
 }
 
-/// All sections.
+/// All sections: a question each, and in it the scopes one after another.
 pub(super) fn sections(study: &Study) -> Vec<Section> {
+    type Answer = fn(&Study, &ScopeFindings) -> Vec<Block>;
+    let questions: [(&str, String, Answer); 5] = [
+        ("dose", "How much does it take?".to_owned(), dose),
+        ("where", "Where does it lie?".to_owned(), place),
+        ("languages", format!("Is it one spot or {}?", study.settings.languages.len()), one_or_many),
+        ("data", "Does it hold on other data?".to_owned(), other_data),
+        ("edits", "Is it their being zero?".to_owned(), other_edits),
+    ];
     let mut sections = vec![verdict(study)];
-    for scope in &study.scopes {
-        sections.push(dose(study, scope));
-    }
-    for scope in &study.scopes {
-        sections.push(place(study, scope));
-    }
-    for scope in &study.scopes {
-        sections.push(one_or_ten(study, scope));
-    }
-    for scope in &study.scopes {
-        sections.push(other_data(study, scope));
-    }
-    for scope in &study.scopes {
-        sections.push(other_edits(study, scope));
+    for (id, heading, answer) in questions {
+        let mut blocks = Vec::new();
+        for scope in &study.scopes {
+            let name = scope.scope.name();
+            blocks.push(Block::Heading(format!("Scope {name}: {}", competing(scope.scope))));
+            blocks.extend(answer(study, scope));
+        }
+        sections.push(Section::new(id, heading, blocks));
     }
     sections.push(settings(study));
     sections
@@ -136,52 +138,52 @@ fn estimate_cell(found: Option<Estimate>) -> Cell {
 
 /// The first table and the answer to the first question.
 fn verdict(study: &Study) -> Section {
-    let general = &study.settings.general;
     let mut section = Section::new("verdict", "Does the spot do more than its controls?", Vec::new());
-    let mut rows = Vec::new();
     for scope in &study.scopes {
-        section.paragraphs.push(verdict_sentence(study, scope));
-        for point in paper_points(scope, "spot") {
-            let other = |arm: &str| scope_point(scope, arm, point.count);
-            rows.push(vec![
-                Cell::head(scope.scope.name()),
-                Cell::number_as(point.k, significant(point.k, 3)),
-                Cell::count(point.count),
-                Cell::count(point.norms),
-                estimate_cell(point.code),
-                estimate_cell(other("random").and_then(|p| p.code)),
-                estimate_cell(other("magnitude").and_then(|p| p.code)),
-                estimate_cell(other("general").and_then(|p| p.code)),
-                estimate_cell(other("minus-general").and_then(|p| p.code)),
-                estimate_cell(point.general),
-                estimate_cell(point.gap),
-            ]);
-        }
-    }
-    let head = [
-        "scope".to_owned(),
-        "k, %".to_owned(),
-        "parameters".to_owned(),
-        "of them norm gains".to_owned(),
-        "code: spot".to_owned(),
-        "code: random".to_owned(),
-        "code: largest weights".to_owned(),
-        format!("code: {} spot", capitalised(general)),
-        format!("code: spot without {}'s", capitalised(general)),
-        format!("{}: spot", capitalised(general)),
-        format!("code less {}: spot", capitalised(general)),
-    ];
-    section.blocks.push(Block::Table(Table::new(
-        "Rise of the loss in nats per token, by what was set to zero",
-        head.to_vec(),
-        rows,
-    )));
-    for scope in &study.scopes {
+        section.blocks.push(Block::Heading(format!(
+            "Scope {}: {}",
+            scope.scope.name(),
+            competing(scope.scope)
+        )));
+        section.blocks.push(Block::Paragraph(verdict_sentence(study, scope)));
+        section.blocks.push(Block::Table(verdict_table(study, scope)));
         for measured in [Measure::Code, Measure::Gap] {
             section.blocks.push(verdict_figure(study, scope, measured));
         }
     }
     section
+}
+
+/// The first table.
+fn verdict_table(study: &Study, scope: &ScopeFindings) -> Table {
+    let general = capitalised(&study.settings.general);
+    let rows = paper_points(scope, "spot")
+        .into_iter()
+        .map(|point| {
+            let other = |arm: &str| scope_point(scope, arm, point.count).and_then(|p| p.code);
+            vec![
+                Cell::number_as(point.k, significant(point.k, 3)),
+                Cell::count(point.count),
+                Cell::count(point.norms),
+                estimate_cell(point.code),
+                estimate_cell(other("random")),
+                estimate_cell(other("magnitude")),
+                estimate_cell(other("general")),
+                estimate_cell(point.general),
+            ]
+        })
+        .collect();
+    let head = [
+        "k, %".to_owned(),
+        "parameters".to_owned(),
+        "norm gains".to_owned(),
+        "code: spot".to_owned(),
+        "code: random".to_owned(),
+        "code: largest weights".to_owned(),
+        format!("code: {general} spot"),
+        format!("{general}: spot"),
+    ];
+    Table::new("Rise of the loss in nats per token, by what was set to zero", head.to_vec(), rows)
 }
 
 fn paper_points<'s>(scope: &'s ScopeFindings, arm: &str) -> Vec<&'s CurvePoint> {
@@ -198,27 +200,36 @@ fn scope_point<'s>(scope: &'s ScopeFindings, arm: &str, count: u64) -> Option<&'
 /// Which comparisons the spot wins, by their intervals.
 fn verdict_sentence(study: &Study, scope: &ScopeFindings) -> String {
     let general = &study.settings.general;
-    let mut sentences = vec![format!("Scope {} ({}).", scope.scope.name(), competing(scope.scope))];
+    let mut sentences = Vec::new();
     for measured in [Measure::Code, Measure::Gap] {
         let of: Vec<&Verdict> = scope.verdicts.iter().filter(|v| v.measure == measured).collect();
-        let by = |sign: i8| -> Vec<&&Verdict> {
-            of.iter().filter(|v| v.difference.is_some_and(|d| d.sign() == sign)).collect()
+        let by = |sign: i8| -> Vec<String> {
+            let found = of.iter().filter(|v| v.difference.is_some_and(|d| d.sign() == sign));
+            found.map(|v| format!("{} at {} %", arm(&v.control, general), v.k)).collect()
         };
         let (more, less, open) = (by(1), by(-1), by(0));
         let what = measure(measured, general);
-        let name = |v: &&&Verdict| format!("{} at {} %", arm(&v.control, general), v.k);
+        let lost = of.iter().filter(|v| v.difference.is_none()).count();
+        if more.len() == of.len() {
+            sentences.push(format!(
+                "The spot's effect on {what} exceeds that of every control at every k, by intervals that \
+                 exclude 0 ({} comparisons).",
+                of.len()
+            ));
+            continue;
+        }
         let mut text = format!(
-            "In {what} the spot exceeds its controls in {} of {} comparisons by an interval that excludes 0",
+            "The spot's effect on {what} exceeds its control's in {} of {} comparisons by an interval that \
+             excludes 0",
             more.len(),
             of.len()
         );
         if !less.is_empty() {
-            text += &format!("; it is below {}", list(&less.iter().map(name).collect::<Vec<_>>()));
+            text += &format!("; it is smaller than that of {}", list(&less));
         }
         if !open.is_empty() {
-            text += &format!("; undecided against {}", list(&open.iter().map(name).collect::<Vec<_>>()));
+            text += &format!("; in {} it can't be told from the control's", open.len());
         }
-        let lost = of.iter().filter(|v| v.difference.is_none()).count();
         if lost > 0 {
             text += &format!("; {lost} can't be compared, because a model overflowed");
         }
@@ -234,7 +245,7 @@ fn verdict_sentence(study: &Study, scope: &ScopeFindings) -> String {
             capitalised(general),
             rise(point.general),
             rise(random),
-            thousands(point.norms),
+            if point.norms == 0 { "None".to_owned() } else { thousands(point.norms) },
             thousands(point.count)
         ));
     }
@@ -341,7 +352,7 @@ fn knee<'s>(scope: &'s ScopeFindings, kind: &str) -> Option<&'s KneeFinding> {
     scope.knees.iter().find(|knee| knee.kind == kind && knee.k.is_some())
 }
 
-fn dose(study: &Study, scope: &ScopeFindings) -> Section {
+fn dose(study: &Study, scope: &ScopeFindings) -> Vec<Block> {
     let general = capitalised(&study.settings.general);
     let name = scope.scope.name();
     let mut code = arms_chart(
@@ -372,7 +383,7 @@ fn dose(study: &Study, scope: &ScopeFindings) -> Section {
         &format!("Rise of the loss of {general}"),
         |point| point.general,
     );
-    let blocks = vec![
+    vec![
         Block::figure(id(scope, "dose-code"), code, sentence),
         Block::figure(id(scope, "dose-gap"), gap, gap_sentence(study, scope)),
         Block::figure(id(scope, "dose-general"), language, general_sentence(study, scope)),
@@ -381,9 +392,8 @@ fn dose(study: &Study, scope: &ScopeFindings) -> Section {
             summary: "Loss of every language".to_owned(),
             blocks: vec![Block::Table(language_table(study, scope))],
         },
-        prediction_figure(scope),
-    ];
-    Section::new(id(scope, "dose"), format!("How much does it take? Scope {name}"), blocks)
+        prediction_figure(study, scope),
+    ]
 }
 
 fn dose_sentence(scope: &ScopeFindings) -> String {
@@ -418,7 +428,7 @@ fn dose_sentence(scope: &ScopeFindings) -> String {
 fn knee_sentence(study: &Study, scope: &ScopeFindings) -> String {
     let percent_of = |knee: &KneeFinding| {
         knee.k.map_or(String::new(), |k| {
-            format!("{} % [{}, {}]", significant(k.value, 2), significant(k.low, 2), significant(k.high, 2))
+            format!("{} % [{}, {}]", significant(k.value, 3), significant(k.low, 3), significant(k.high, 3))
         })
     };
     let mut text = String::new();
@@ -529,7 +539,7 @@ fn language_table(study: &Study, scope: &ScopeFindings) -> Table {
     Table::new("Loss by number of the spot's parameters set to zero, nats per token", head, rows)
 }
 
-fn prediction_figure(scope: &ScopeFindings) -> Block {
+fn prediction_figure(study: &Study, scope: &ScopeFindings) -> Block {
     let mut series = Vec::new();
     for (name, predicted, measured) in [
         ("spot", SeriesStyle::Other(1), SeriesStyle::Spot),
@@ -557,6 +567,14 @@ fn prediction_figure(scope: &ScopeFindings) -> Block {
                 .collect(),
         ));
     }
+    let languages = study.settings.languages.len().max(1) as f64;
+    let spot = scope.predictions.iter().find(|found| found.arm == "spot");
+    let claimed: Vec<Point> = spot
+        .into_iter()
+        .flat_map(|found| &found.points)
+        .filter_map(|point| Some(Point::new(point.count as f64, point.scores? / languages)))
+        .collect();
+    series.push(Series::new("sum of the spot's scores", SeriesStyle::Other(4), claimed));
     let holds = scope.predictions.iter().find(|found| found.arm == "spot");
     let (low, high) = scope
         .lowering
@@ -566,7 +584,8 @@ fn prediction_figure(scope: &ScopeFindings) -> Block {
     let sentence = format!(
         "The gradient on the held-out documents predicts the rise to first order, −Σ θ · ∂L/∂θ over what is \
          removed. For the spot it is within a fifth of what was measured {}. By the same sign, removing {} to {} \
-         of all parameters one at a time would lower the loss of a language.",
+         of all parameters one at a time would lower the loss of a language. The sum of scores is what the spot \
+         would cost if every one of its parameters raised the loss by its score.",
         match holds.and_then(|found| found.holds_up_to) {
             Some(count) => format!("up to {} parameters", thousands(count.round() as u64)),
             None => "at no dose from the smallest on".to_owned(),
@@ -597,7 +616,7 @@ fn modules(at: &LocationAt) -> (Vec<String>, Vec<String>) {
     (inside, outside)
 }
 
-fn place(study: &Study, scope: &ScopeFindings) -> Section {
+fn place(study: &Study, scope: &ScopeFindings) -> Vec<Block> {
     let mut blocks = Vec::new();
     let k = study.settings.k;
     if let Some(at) = scope.location.iter().min_by(|a, b| (a.k - k).abs().total_cmp(&(b.k - k).abs())) {
@@ -605,9 +624,6 @@ fn place(study: &Study, scope: &ScopeFindings) -> Section {
         blocks.push(Block::Table(module_table(scope)));
     }
     blocks.push(mass_figure(scope));
-    blocks.push(Block::Table(concentration_table(scope)));
-    let mut section =
-        Section::new(id(scope, "where"), format!("Where does it lie? Scope {}", scope.scope.name()), blocks);
     if let Some(found) = &scope.residual {
         let fullest: Vec<String> = found
             .fullest
@@ -615,15 +631,21 @@ fn place(study: &Study, scope: &ScopeFindings) -> Section {
             .take(5)
             .map(|(dimension, count)| format!("{dimension} ({})", thousands(*count)))
             .collect();
-        section.paragraphs.push(format!(
+        blocks.push(Block::Paragraph(format!(
             "By dimension of the residual stream, which {} parameters each read or write: two parameters of the \
              spot share one {} times as often as by chance (Morisita's index); the fullest are {}.",
             thousands(found.parameters_per_dimension),
             significant(found.morisita, 3),
             list(&fullest)
-        ));
+        )));
     }
-    section
+    blocks.push(Block::Table(concentration_table(scope)));
+    blocks
+}
+
+/// `model.layers.4.mlp.down_proj.weight` without what all names have.
+fn short(tensor: &str) -> String {
+    tensor.trim_start_matches("model.").trim_end_matches(".weight").to_owned()
 }
 
 fn location_figure(scope: &ScopeFindings, at: &LocationAt) -> Block {
@@ -649,8 +671,10 @@ fn location_figure(scope: &ScopeFindings, at: &LocationAt) -> Block {
         })
         .collect();
     let linear = inside.iter().filter(|module| !module.contains("norm")).count();
-    let mut group_breaks = vec![linear, inside.len()];
-    group_breaks.retain(|&after| after > 0 && after < inside.len() + outside.len());
+    // After the linear layers and after the norms of blocks.
+    let mut group_breaks: Vec<usize> =
+        [linear, inside.len()].into_iter().filter_map(|rows| rows.checked_sub(1)).collect();
+    group_breaks.retain(|&after| after + 1 < inside.len() + outside.len());
     group_breaks.dedup();
     let most =
         at.cells.iter().filter_map(|cell| Some((cell, cell.enrichment?))).max_by(|a, b| a.1.total_cmp(&b.1));
@@ -661,11 +685,11 @@ fn location_figure(scope: &ScopeFindings, at: &LocationAt) -> Block {
              {} with {} times its share; most parameters, {} of {}, lie in {}.",
             at.k,
             thousands(at.count),
-            most.tensor,
+            short(&most.tensor),
             significant(enrichment, 3),
             thousands(fullest.count),
             thousands(at.count),
-            fullest.tensor
+            short(&fullest.tensor)
         )
     });
     let chart = HeatMap {
@@ -690,7 +714,7 @@ fn location_figure(scope: &ScopeFindings, at: &LocationAt) -> Block {
 
 fn module_table(scope: &ScopeFindings) -> Table {
     let mut head = vec!["module".to_owned(), "share of the scope".to_owned()];
-    head.extend(scope.location.iter().map(|at| format!("k = {} %", at.k)));
+    head.extend(scope.location.iter().map(|at| format!("{} %", at.k)));
     let names = scope.location.first().map_or(Vec::new(), |at| {
         let (inside, outside) = modules(at);
         inside.into_iter().chain(outside).collect::<Vec<_>>()
@@ -711,7 +735,7 @@ fn module_table(scope: &ScopeFindings) -> Table {
             row
         })
         .collect();
-    Table::new("Share of the spot in each kind of tensor", head, rows)
+    Table::new("Share of the spot in each kind of tensor, by k", head, rows)
 }
 
 fn mass_figure(scope: &ScopeFindings) -> Block {
@@ -750,7 +774,7 @@ fn concentration_table(scope: &ScopeFindings) -> Table {
                 Lines::Columns => "column",
             };
             vec![
-                Cell::head(&found.tensor),
+                Cell::head(short(&found.tensor)),
                 Cell::label(lines),
                 Cell::count(found.count),
                 Cell::number_as(found.morisita, significant(found.morisita, 3)),
@@ -773,10 +797,15 @@ fn concentration_table(scope: &ScopeFindings) -> Table {
     )
 }
 
-fn one_or_ten(study: &Study, scope: &ScopeFindings) -> Section {
+fn one_or_many(study: &Study, scope: &ScopeFindings) -> Vec<Block> {
     let found = &scope.languages;
     let general = capitalised(&study.settings.general);
     let names: Vec<String> = found.names.iter().map(|name| capitalised(name)).collect();
+    // The diagonal is 1 by definition, and would flatten all else.
+    let off_diagonal = found.jaccard.iter().enumerate().flat_map(|(row, values)| {
+        values.iter().enumerate().filter(move |(col, _)| *col != row).map(|(_, value)| *value)
+    });
+    let top = (off_diagonal.fold(0.05, f64::max) * 20.0).ceil() / 20.0;
     let jaccard = HeatMap {
         title: format!(
             "How alike the languages' own spots are: scope {}, k = {} %",
@@ -788,7 +817,7 @@ fn one_or_ten(study: &Study, scope: &ScopeFindings) -> Section {
         rows: names.clone(),
         cols: names,
         cells: found.jaccard.iter().map(|row| row.iter().map(|&value| Some(value)).collect()).collect(),
-        scale: ColorScale::Sequential { unit: "Jaccard index".to_owned(), range: Some((0.0, 1.0)) },
+        scale: ColorScale::Sequential { unit: "Jaccard index".to_owned(), range: Some((0.0, top)) },
         cell_digits: 2,
         group_breaks: Vec::new(),
         emphasize: None,
@@ -840,11 +869,7 @@ fn one_or_ten(study: &Study, scope: &ScopeFindings) -> Section {
     if !scope.without.is_empty() {
         blocks.push(without_figure(scope));
     }
-    Section::new(
-        id(scope, "languages-section"),
-        format!("Is it one spot or ten? Scope {}", scope.scope.name()),
-        blocks,
-    )
+    blocks
 }
 
 fn over_k_chart(study: &Study, scope: &ScopeFindings) -> LineChart {
@@ -855,7 +880,7 @@ fn over_k_chart(study: &Study, scope: &ScopeFindings) -> LineChart {
     LineChart {
         title: format!("Overlap of languages over k: scope {}", scope.scope.name()),
         x: Axis::new("Size of each spot", "% of the scope").log(),
-        y: Axis::new("Mean Jaccard index", "").with_range(0.0, 1.0).with_decimals(2),
+        y: jaccard_axis("Mean Jaccard index", over.iter().map(|at| at.code_with_code)),
         series: vec![
             Series::new("code with code", SeriesStyle::Spot, line(&|at| at.code_with_code)),
             Series::new(
@@ -868,6 +893,12 @@ fn over_k_chart(study: &Study, scope: &ScopeFindings) -> LineChart {
         ],
         marks: Vec::new(),
     }
+}
+
+/// From 0 to a little above what there is.
+fn jaccard_axis(label: &str, values: impl Iterator<Item = f64>) -> Axis {
+    let top = (values.fold(0.05, f64::max) * 10.0 + 0.5).ceil() / 10.0;
+    Axis::new(label, "").with_range(0.0, top.min(1.0)).with_decimals(2)
 }
 
 fn over_k_sentence(study: &Study, scope: &ScopeFindings) -> String {
@@ -933,7 +964,7 @@ fn without_figure(scope: &ScopeFindings) -> Block {
     Block::figure(id(scope, "without"), chart, sentence)
 }
 
-fn other_data(study: &Study, scope: &ScopeFindings) -> Section {
+fn other_data(study: &Study, scope: &ScopeFindings) -> Vec<Block> {
     let general = capitalised(&study.settings.general);
     let line = |pairs: &[PairAt], of: &dyn Fn(&PairAt) -> f64| -> Vec<Point> {
         pairs.iter().map(|at| Point::new(at.k, of(at))).collect()
@@ -982,19 +1013,17 @@ fn other_data(study: &Study, scope: &ScopeFindings) -> Section {
     let chart = LineChart {
         title: format!("How far the spot depends on the documents: scope {}", scope.scope.name()),
         x: Axis::new("Size of each spot", "% of the scope").log(),
-        y: Axis::new("Jaccard index", "").with_range(0.0, 1.0).with_decimals(2),
+        y: jaccard_axis(
+            "Jaccard index",
+            scope.stability.iter().flat_map(|found| found.over_k.iter().map(|at| at.alike.jaccard)),
+        ),
         series,
         marks: Vec::new(),
     };
-    let blocks = vec![Block::figure(id(scope, "stability"), chart, sentence)];
-    Section::new(
-        id(scope, "data"),
-        format!("Does it hold on other data? Scope {}", scope.scope.name()),
-        blocks,
-    )
+    vec![Block::figure(id(scope, "stability"), chart, sentence)]
 }
 
-fn other_edits(study: &Study, scope: &ScopeFindings) -> Section {
+fn other_edits(study: &Study, scope: &ScopeFindings) -> Vec<Block> {
     let general = capitalised(&study.settings.general);
     let mut groups: Vec<BarGroup> = Vec::new();
     for found in &scope.replacements {
@@ -1038,9 +1067,7 @@ fn other_edits(study: &Study, scope: &ScopeFindings) -> Section {
         marks: Vec::new(),
         form: BarForm::Forest,
     };
-    let blocks =
-        vec![Block::figure(id(scope, "replacements"), chart, sentence), restore_figure(study, scope)];
-    Section::new(id(scope, "edits"), format!("Is it their being zero? Scope {}", scope.scope.name()), blocks)
+    vec![Block::figure(id(scope, "replacements"), chart, sentence), restore_figure(study, scope)]
 }
 
 fn restore_figure(study: &Study, scope: &ScopeFindings) -> Block {

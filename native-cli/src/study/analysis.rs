@@ -121,7 +121,7 @@ impl<'a> Analysis<'a> {
             parameters: plan.parameters,
             verdicts: self.verdicts(plan, &by_arm)?,
             knees: self.knees(plan, &by_arm)?,
-            predictions: self.predictions(plan, &by_arm)?,
+            predictions: self.predictions(plan, &by_arm, &spot)?,
             curves,
             lowering: self
                 .predictions
@@ -342,6 +342,7 @@ impl<'a> Analysis<'a> {
         &self,
         plan: &ScopePlan,
         by_arm: &BTreeMap<String, Vec<Rises>>,
+        spot: &Spot,
     ) -> anyhow::Result<Vec<PredictionFinding>> {
         PREDICTED
             .iter()
@@ -362,6 +363,8 @@ impl<'a> Analysis<'a> {
                         predicted: by_language.iter().map(|rise| rise[dose]).sum::<f64>()
                             / by_language.len() as f64,
                         measured: estimate(&by_arm[&arm.name()][dose].code),
+                        scores: (*arm == Arm::Spot)
+                            .then(|| spot.score()[..count].iter().map(|&score| f64::from(score)).sum()),
                     })
                     .collect();
                 let known: Vec<(f64, f64, f64)> = points

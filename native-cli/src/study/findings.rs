@@ -199,6 +199,8 @@ pub(crate) struct PredictionPoint {
     pub(crate) count: u64,
     pub(crate) predicted: f64,
     pub(crate) measured: Option<Estimate>,
+    /// Sum of the scores of what is removed, over all scored languages; of the spot alone.
+    pub(crate) scores: Option<f64>,
 }
 
 /// Where the spot lies at one k.
