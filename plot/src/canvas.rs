@@ -6,7 +6,7 @@ use crate::palette::{SeriesStyle, Shape};
 /// The width in pixels that charts for a screen are drawn for.
 pub const WIDE: u32 = 740;
 /// The width in pixels that charts for a phone are drawn for.
-pub const NARROW: u32 = 342;
+pub const NARROW: u32 = 340;
 /// From this width on there is room beside the plot.
 const ROOMY: u32 = 560;
 

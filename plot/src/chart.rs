@@ -125,9 +125,9 @@ impl Figure {
         Self { id: id.into(), chart: chart.into(), sentence: sentence.into() }
     }
 
-    /// The figure for HTML that has the rules of [`chart_style`](crate::chart_style): title, sentence, the chart for
-    /// wide and
-    /// narrow windows, of which the other is not displayed, and the values as a table that unfolds.
+    /// The figure for HTML that has the rules of [`chart_style`](crate::chart_style): title, sentence, the
+    /// chart for wide and narrow windows, of which the other is not displayed, and the values as a table
+    /// that unfolds.
     pub fn html(&self) -> String {
         self.html_with(&safe_id(&self.id), "")
     }

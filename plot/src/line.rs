@@ -629,7 +629,7 @@ fn paint_row(canvas: &mut Canvas, sizes: Sizes, plot: &Plot<'_>, labels: &[(f64,
     let places: Vec<f64> = labels.iter().map(|label| label.0).collect();
     let widths: Vec<f64> = labels.iter().map(|label| label.2).collect();
     canvas.open("cs-tick", "");
-    for ((at, label, _), shown) in labels.iter().zip(thinned(&places, &widths, 8.0)) {
+    for ((at, label, _), shown) in labels.iter().zip(thinned(&places, &widths, 5.0)) {
         if shown {
             canvas.text("cs-small", Anchor::Middle, (*at, base), label);
         }
