@@ -138,7 +138,7 @@ impl Canvas {
         self.marker(look.shape, (at.0 + length / 2.0, at.1), 4.0);
     }
 
-    /// The whole SVG. Without `standalone` it is a part of HTML, where no namespace is needed.
+    /// The whole SVG. Without a style sheet of its own it is a part of HTML, where no namespace is needed.
     pub(crate) fn finish(self, frame: &Frame<'_>) -> String {
         let id = frame.id;
         let (width, height) = (place(frame.sizes.width), place(frame.height));

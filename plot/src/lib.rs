@@ -25,10 +25,12 @@
 //! ```
 
 mod bars;
+mod bins;
 mod canvas;
 mod chart;
 mod escape;
 mod heat;
+mod legend;
 mod line;
 mod mark;
 pub mod number;

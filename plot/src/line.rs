@@ -1,11 +1,12 @@
 //! Lines over a common x axis: dose and response, overlap against depth.
 
 use crate::canvas::{Anchor, Canvas, Frame, Sizes, place, stroke};
+use crate::legend::{Key, key_height, paint_keys_below, paint_keys_beside};
 use crate::mark::{Direction, Mark};
 use crate::number;
 use crate::palette::SeriesStyle;
 use crate::scale::{Axis, Fitted, Scale};
-use crate::spread::{spread, thinned};
+use crate::spread::thinned;
 use crate::table::{Cell, Table};
 use crate::text;
 use serde::{Deserialize, Serialize};
@@ -83,13 +84,13 @@ const MARKERS: usize = 60;
 const TOOLTIPS: usize = 1000;
 
 /// The plot's edges and scales.
-struct Plot<'a> {
-    x: &'a Fitted,
-    y: &'a Fitted,
-    left: f64,
-    right: f64,
-    top: f64,
-    bottom: f64,
+pub(crate) struct Plot<'a> {
+    pub(crate) x: &'a Fitted,
+    pub(crate) y: &'a Fitted,
+    pub(crate) left: f64,
+    pub(crate) right: f64,
+    pub(crate) top: f64,
+    pub(crate) bottom: f64,
 }
 
 impl Plot<'_> {
@@ -100,15 +101,6 @@ impl Plot<'_> {
     fn y(&self, value: f64) -> f64 {
         self.bottom - self.y.share(value) * (self.bottom - self.top)
     }
-}
-
-/// A label of the legend: a series or a horizontal mark.
-struct Key<'a> {
-    style: Option<SeriesStyle>,
-    lines: Vec<String>,
-    name: &'a str,
-    /// Where it points at: the last drawn point of a series, the right end of a mark.
-    target: Option<(f64, f64)>,
 }
 
 impl LineChart {
@@ -635,82 +627,6 @@ fn paint_row(canvas: &mut Canvas, sizes: Sizes, plot: &Plot<'_>, labels: &[(f64,
         }
     }
     canvas.close();
-}
-
-fn key_height(key: &Key<'_>, sizes: Sizes) -> f64 {
-    key.lines.len().max(1) as f64 * (sizes.text + 2.0) + 4.0
-}
-
-fn open_key(canvas: &mut Canvas, key: &Key<'_>) {
-    let class = key.style.map_or_else(String::new, SeriesStyle::class);
-    canvas.open(&class, key.name);
-}
-
-fn paint_key(canvas: &mut Canvas, sizes: Sizes, key: &Key<'_>, at: (f64, f64)) {
-    match key.style {
-        Some(style) => canvas.swatch(style, at, 22.0),
-        None => canvas.line("class=\"cs-reference\"", at, (at.0 + 22.0, at.1)),
-    }
-    let step = sizes.text + 2.0;
-    let first = at.1 - (key.lines.len().max(1) - 1) as f64 * step / 2.0 + sizes.text * 0.35;
-    let class = if key.style.is_some() { "cs-key" } else { "cs-tick" };
-    for (row, line) in key.lines.iter().enumerate() {
-        canvas.text(class, Anchor::Start, (at.0 + 29.0, first + row as f64 * step), line);
-    }
-}
-
-fn paint_keys_beside(canvas: &mut Canvas, sizes: Sizes, plot: &Plot<'_>, keys: &mut [Key<'_>]) {
-    // Without a point there is nothing to be beside of: such keys come last.
-    let target = |key: &Key<'_>| key.target.map_or(plot.bottom, |target| target.1);
-    keys.sort_by(|one, other| target(one).total_cmp(&target(other)));
-    let targets: Vec<f64> = keys.iter().map(target).collect();
-    let heights: Vec<f64> = keys.iter().map(|key| key_height(key, sizes)).collect();
-    let places = spread(&targets, &heights, plot.top - 4.0, plot.bottom + 8.0).unwrap_or(targets);
-    for (key, at) in keys.iter().zip(places) {
-        open_key(canvas, key);
-        let start = plot.right + 14.0;
-        if let Some((x, y)) =
-            key.target.filter(|target| target.0 > plot.right - (plot.right - plot.left) * 0.3)
-            && ((at - y).abs() > 3.0 || x < plot.right - 8.0)
-        {
-            let d = format!(
-                "M{} {}L{} {}L{} {}",
-                place(x + 6.0),
-                place(y),
-                place(plot.right.max(x + 6.0)),
-                place(y),
-                place(start - 3.0),
-                place(at)
-            );
-            canvas.path("class=\"cs-leader\"", &d);
-        }
-        paint_key(canvas, sizes, key, (start, at));
-        canvas.close();
-    }
-}
-
-/// A legend in rows; the y where it ends.
-fn paint_keys_below(canvas: &mut Canvas, sizes: Sizes, top: f64, keys: &[Key<'_>]) -> f64 {
-    let mut x = 0.0;
-    let mut y = top;
-    let mut row = 0.0;
-    for key in keys {
-        let width = 29.0
-            + key.lines.iter().map(|line| text::width(line, sizes.text * text::BOLD)).fold(0.0, f64::max)
-            + 16.0;
-        if x > 0.0 && x + width > sizes.width {
-            x = 0.0;
-            y += row;
-            row = 0.0;
-        }
-        let height = key_height(key, sizes) + 2.0;
-        open_key(canvas, key);
-        paint_key(canvas, sizes, key, (x, y + height / 2.0));
-        canvas.close();
-        x += width;
-        row = f64::max(row, height);
-    }
-    y + row + 4.0
 }
 
 /// Sentences below the drawing; the y where they end.
