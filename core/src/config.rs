@@ -3,6 +3,7 @@
 //!
 //! Everything here comes from outside, so every number is bounded before anything is sized by it.
 
+use crate::given::Given;
 use serde::Deserialize;
 
 /// The largest value that any single dimension of a config may have.
@@ -38,7 +39,7 @@ pub enum ConfigError {
 /// A family of checkpoints, as transformers' `model_type` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Family {
-    /// Llama, and what is published as one: CodeLlama, TinyLlama, SmolLM.
+    /// Llama, and what is published as one: `CodeLlama`, `TinyLlama`, `SmolLM`.
     Llama,
     /// Llama whose attention may see a window of tokens only.
     Mistral,
@@ -49,6 +50,15 @@ pub enum Family {
 impl Family {
     /// All families that are computed here.
     pub const ALL: [Self; 3] = [Self::Llama, Self::Mistral, Self::Qwen2];
+
+    /// Its name, for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Llama => "Llama",
+            Self::Mistral => "Mistral",
+            Self::Qwen2 => "Qwen2",
+        }
+    }
 
     /// `model_type` in a config.
     pub fn model_type(self) -> &'static str {
@@ -171,14 +181,15 @@ struct RawFamily {
 }
 
 #[derive(Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the fields of a file")]
 struct RawConfig {
     vocab_size: u64,
     hidden_size: u64,
     intermediate_size: u64,
     num_hidden_layers: u64,
     num_attention_heads: u64,
-    #[serde(default, deserialize_with = "given")]
-    num_key_value_heads: Option<Option<u64>>,
+    #[serde(default)]
+    num_key_value_heads: Given<u64>,
     head_dim: Option<u64>,
     max_position_embeddings: u64,
     rms_norm_eps: f64,
@@ -194,18 +205,12 @@ struct RawConfig {
     attention_bias: bool,
     #[serde(default)]
     mlp_bias: bool,
-    #[serde(default, deserialize_with = "given")]
-    sliding_window: Option<Option<u64>>,
+    #[serde(default)]
+    sliding_window: Given<u64>,
     #[serde(default)]
     use_sliding_window: bool,
     max_window_layers: Option<u64>,
     layer_types: Option<Vec<String>>,
-}
-
-/// Tells a field that is absent (`None`) from one that is null (`Some(None)`): the library has
-/// defaults for the former.
-fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u64>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
 }
 
 fn unsupported(field: &'static str, found: impl std::fmt::Display, expected: &'static str) -> ConfigError {
@@ -262,7 +267,8 @@ fn rope_scaling(raw: &RawRopeScaling) -> Result<Option<Llama3RopeScaling>, Confi
 }
 
 /// The family that `model_type` names, or else the first of `architectures`; both have to agree.
-fn family(raw: &RawFamily) -> Result<Family, ConfigError> {
+/// `None` when nothing is named.
+fn family(raw: &RawFamily) -> Result<Option<Family>, ConfigError> {
     let unknown = |found: &str| ConfigError::UnknownArchitecture { found: found.to_owned() };
     let mut architectures = raw.architectures.iter().flatten();
     let family = match (&raw.model_type, architectures.clone().next()) {
@@ -273,11 +279,11 @@ fn family(raw: &RawFamily) -> Result<Family, ConfigError> {
             let known = Family::ALL.into_iter().find(|family| family.architecture() == name);
             known.ok_or_else(|| unknown(name))?
         }
-        (None, None) => return Err(unknown("(none named)")),
+        (None, None) => return Ok(None),
     };
     match architectures.find(|name| *name != family.architecture()) {
         Some(other) => Err(unknown(other)),
-        None => Ok(family),
+        None => Ok(Some(family)),
     }
 }
 
@@ -290,7 +296,7 @@ fn sliding_window(family: Family, raw: &RawConfig) -> Result<Option<usize>, Conf
     match family {
         // The library's Llama has no window, whatever its config says.
         Family::Llama => Ok(None),
-        Family::Mistral => match raw.sliding_window.unwrap_or(DEFAULT) {
+        Family::Mistral => match raw.sliding_window.or_default(DEFAULT) {
             None => Ok(None),
             Some(0) => Err(unsupported("sliding_window", 0, "null or a number of tokens from 1 on")),
             // A window beyond every context is none.
@@ -299,12 +305,16 @@ fn sliding_window(family: Family, raw: &RawConfig) -> Result<Option<usize>, Conf
         Family::Qwen2 => {
             // Only layers from `max_window_layers` on have the window; `layer_types` says it outright.
             if let Some(other) = raw.layer_types.iter().flatten().find(|kind| *kind != "full_attention") {
-                return Err(unsupported("layer_types", format!("{other:?}"), "\"full_attention\" for all layers"));
+                return Err(unsupported(
+                    "layer_types",
+                    format!("{other:?}"),
+                    "\"full_attention\" for all layers",
+                ));
             }
             let from = raw.max_window_layers.unwrap_or(28);
             if raw.use_sliding_window
                 && raw.layer_types.is_none()
-                && raw.sliding_window.unwrap_or(DEFAULT).is_some()
+                && raw.sliding_window.or_default(DEFAULT).is_some()
                 && from < raw.num_hidden_layers
             {
                 return Err(unsupported(
@@ -330,6 +340,8 @@ impl LlamaConfig {
         // The family is checked before the fields: another family's config lacks half of them.
         let family = family(&RawFamily::deserialize(&value)?)?;
         let raw: RawConfig = serde_json::from_value(value)?;
+        let family =
+            family.ok_or_else(|| ConfigError::UnknownArchitecture { found: "(none named)".to_owned() })?;
         if let Some(act) = raw.hidden_act.as_deref()
             && act != "silu"
         {
@@ -346,7 +358,7 @@ impl LlamaConfig {
 
         let hidden_size = dimension("hidden_size", raw.hidden_size)?;
         let num_attention_heads = dimension("num_attention_heads", raw.num_attention_heads)?;
-        let key_value_heads = raw.num_key_value_heads.unwrap_or(family.default_key_value_heads());
+        let key_value_heads = raw.num_key_value_heads.or_default(family.default_key_value_heads());
         let num_key_value_heads =
             dimension("num_key_value_heads", key_value_heads.unwrap_or(raw.num_attention_heads))?;
         if !num_attention_heads.is_multiple_of(num_key_value_heads) {
@@ -404,11 +416,19 @@ impl LlamaConfig {
             return Err(unsupported("num_hidden_layers", config.num_hidden_layers, "at most 7000"));
         }
         if config.qkv_bias && config.num_hidden_layers > 5_000 {
-            return Err(unsupported("num_hidden_layers", config.num_hidden_layers, "at most 5000 with biases"));
+            return Err(unsupported(
+                "num_hidden_layers",
+                config.num_hidden_layers,
+                "at most 5000 with biases",
+            ));
         }
         // Counts and positions of parameters are exact far below this.
         if config.num_parameters_at_most() > 1 << 53 {
-            return Err(unsupported("vocab_size", config.vocab_size, "with the other sizes, at most 2^53 parameters"));
+            return Err(unsupported(
+                "vocab_size",
+                config.vocab_size,
+                "with the other sizes, at most 2^53 parameters",
+            ));
         }
         for (field, id) in config
             .bos_token_id

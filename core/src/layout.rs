@@ -213,7 +213,9 @@ mod tests {
             (r#""model_type":"qwen2""#, 3),
             (r#""model_type":"llama","attention_bias":true"#, 4),
         ];
-        for (tied, (family, biases)) in [true, false].into_iter().flat_map(|tied| families.map(|of| (tied, of))) {
+        for (tied, (family, biases)) in
+            [true, false].into_iter().flat_map(|tied| families.map(|of| (tied, of)))
+        {
             let layout = ParameterLayout::new(&config(tied, family));
             assert_eq!(layout.tensors().iter().filter(|tensor| tensor.module.is_bias()).count(), 2 * biases);
             for layer in 0..2 {

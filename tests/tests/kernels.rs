@@ -320,7 +320,10 @@ fn biases_equal_their_composed_form() {
         close(&what, &actual, &tensor(expected.clone(), [1, width]));
         close(&what, &bias::backward_reference(&y).unsqueeze(), &tensor(expected, [1, width]));
         let (_, view) = inside(&mut random, &y);
-        assert!(bits(&bias::backward(&view).unsqueeze::<2>()) == bits(&actual), "{what}: views give other bits");
+        assert!(
+            bits(&bias::backward(&view).unsqueeze::<2>()) == bits(&actual),
+            "{what}: views give other bits"
+        );
     }
 }
 

@@ -598,9 +598,9 @@ impl<'a> Plain<'a> {
                         };
                         let q = of(&queries, position, head);
                         // The first token that is fewer than a window's tokens back.
-                        let first = config.sliding_window.map_or(0, |window| {
-                            (0..=position).find(|at| position - at < window).unwrap()
-                        });
+                        let first = config
+                            .sliding_window
+                            .map_or(0, |window| (0..=position).find(|at| position - at < window).unwrap());
                         let weights: Vec<f64> = (first..=position)
                             .map(|at| {
                                 let k = of(&keys, at, head / group);

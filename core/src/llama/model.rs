@@ -106,7 +106,11 @@ impl LlamaParts {
                         o_proj: matrix(next()),
                         biases: AttentionBiases::default(),
                     },
-                    mlp: Mlp { gate_proj: matrix(next()), up_proj: matrix(next()), down_proj: matrix(next()) },
+                    mlp: Mlp {
+                        gate_proj: matrix(next()),
+                        up_proj: matrix(next()),
+                        down_proj: matrix(next()),
+                    },
                     input_layernorm: norm(next()),
                     post_attention_layernorm: norm(next()),
                 };

@@ -275,8 +275,7 @@ impl Sizes {
         let seq = request.seq_len.max(1) as f64;
         let window = config.sliding_window.map_or(seq, |window| seq.min(window as f64));
         let seen = window * (2.0 - window / seq);
-        let attention =
-            (config.num_hidden_layers * config.query_size()) as f64 * seen * (block_passes + 1.0);
+        let attention = (config.num_hidden_layers * config.query_size()) as f64 * seen * (block_passes + 1.0);
         block_passes * blocks + head_passes * head + attention
     }
 }
