@@ -108,7 +108,7 @@ impl Document {
         if documents.is_empty() { Err(CorpusError::Empty) } else { Ok(documents) }
     }
 
-    /// The document's tokens: BOS + text, or its ids as they are. `line` is for messages.
+    /// The document's tokens: BOS (where the model begins with one) + text, or its ids as they are. `line` is for messages.
     fn tokens(&self, line: usize, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>, CorpusError> {
         match (self, tokenizer) {
             (Self::Ids(ids), _) => Ok(ids.clone()),
@@ -120,7 +120,7 @@ impl Document {
 
 /// Sequences of one length for scoring.
 ///
-/// Texts are joined, each begun by BOS, and cut into sequences of `seq_len`; what is left over at
+/// Texts are joined, each begun by BOS where the model has one, and cut into sequences of `seq_len`; what is left over at
 /// the end is dropped. Pre-tokenised rows are taken as they are.
 ///
 /// # Errors

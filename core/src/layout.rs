@@ -6,6 +6,7 @@
 
 use crate::config::LlamaConfig;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// What a tensor does in the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -35,6 +36,14 @@ pub enum Module {
     Norm,
     /// `lm_head` when embeddings are not tied.
     LmHead,
+    /// The bias of `self_attn.q_proj`.
+    QBias,
+    /// The bias of `self_attn.k_proj`.
+    KBias,
+    /// The bias of `self_attn.v_proj`.
+    VBias,
+    /// The bias of `self_attn.o_proj`.
+    OBias,
 }
 
 impl Module {
@@ -43,14 +52,19 @@ impl Module {
         matches!(self, Self::InputLayernorm | Self::PostAttentionLayernorm | Self::Norm)
     }
 
+    /// Whether this is the bias of a linear layer.
+    pub fn is_bias(self) -> bool {
+        matches!(self, Self::QBias | Self::KBias | Self::VBias | Self::OBias)
+    }
+
     /// Whether this is the embedding or the output head.
     pub fn is_vocabulary(self) -> bool {
         matches!(self, Self::EmbedTokens | Self::LmHead)
     }
 }
 
-/// The nine tensors of a block in order.
-pub(crate) const BLOCK_MODULES: [(Module, &str); 9] = [
+/// The nine tensors that every block has, in order.
+const BLOCK_MODULES: [(Module, &str); 9] = [
     (Module::QProj, "self_attn.q_proj"),
     (Module::KProj, "self_attn.k_proj"),
     (Module::VProj, "self_attn.v_proj"),
@@ -62,12 +76,22 @@ pub(crate) const BLOCK_MODULES: [(Module, &str); 9] = [
     (Module::PostAttentionLayernorm, "post_attention_layernorm"),
 ];
 
+/// The biases of a block in order, after the other tensors: files that were written when there were
+/// none keep their positions.
+const BLOCK_BIASES: [(Module, &str); 4] = [
+    (Module::QBias, "self_attn.q_proj"),
+    (Module::KBias, "self_attn.k_proj"),
+    (Module::VBias, "self_attn.v_proj"),
+    (Module::OBias, "self_attn.o_proj"),
+];
+
 /// One tensor of the layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorSpec {
     /// Hugging Face name, for instance `model.layers.0.mlp.up_proj.weight`.
     pub name: String,
-    /// `[d_output, d_input]`, `[vocab, hidden]`, or `[hidden]` for a norm's gain.
+    /// `[d_output, d_input]`, `[vocab, hidden]`, `[hidden]` for a norm's gain, or `[d_output]` for a
+    /// bias.
     pub shape: Vec<usize>,
     /// What it does.
     pub module: Module,
@@ -88,15 +112,22 @@ impl TensorSpec {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParameterLayout {
     tensors: Vec<TensorSpec>,
+    /// Tensors of a block.
+    block_len: usize,
 }
 
 impl ParameterLayout {
     /// The layout of a config: `embed_tokens`; per layer q, k, v, o, gate, up, down,
-    /// `input_layernorm`, `post_attention_layernorm`; then `norm`; then `lm_head` unless tied.
+    /// `input_layernorm`, `post_attention_layernorm`, and those of the biases of q, k, v and o that the
+    /// config has; then `norm`; then `lm_head` unless tied.
     pub fn new(config: &LlamaConfig) -> Self {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
         let (queries, keys) = (config.query_size(), config.key_value_size());
-        let mut layout = Self { tensors: Vec::new() };
+        let biases: Vec<(Module, &str)> = BLOCK_BIASES
+            .into_iter()
+            .filter(|(module, _)| if *module == Module::OBias { config.o_bias } else { config.qkv_bias })
+            .collect();
+        let mut layout = Self { tensors: Vec::new(), block_len: BLOCK_MODULES.len() + biases.len() };
         let vocabulary = vec![config.vocab_size, hidden];
         layout.push("model.embed_tokens.weight".into(), vocabulary.clone(), Module::EmbedTokens, None);
         for layer in 0..config.num_hidden_layers {
@@ -110,6 +141,14 @@ impl ParameterLayout {
                     _ => vec![hidden],
                 };
                 layout.push(format!("model.layers.{layer}.{name}.weight"), shape, module, Some(layer));
+            }
+            for &(module, name) in &biases {
+                let width = match module {
+                    Module::QBias => queries,
+                    Module::OBias => hidden,
+                    _ => keys,
+                };
+                layout.push(format!("model.layers.{layer}.{name}.bias"), vec![width], module, Some(layer));
             }
         }
         layout.push("model.norm.weight".into(), vec![hidden], Module::Norm, None);
@@ -127,6 +166,13 @@ impl ParameterLayout {
     /// The tensors in order.
     pub fn tensors(&self) -> &[TensorSpec] {
         &self.tensors
+    }
+
+    /// Indices of the tensors of block `layer`.
+    pub(crate) fn block(&self, layer: usize) -> Range<usize> {
+        // The embedding comes first.
+        let first = 1 + layer * self.block_len;
+        first..first + self.block_len
     }
 
     /// Number of parameters of the model (a tied head is counted once).
@@ -151,9 +197,9 @@ impl ParameterLayout {
 mod tests {
     use super::*;
 
-    fn config(tied: bool) -> LlamaConfig {
+    fn config(tied: bool, family: &str) -> LlamaConfig {
         LlamaConfig::from_json(&format!(
-            r#"{{"model_type":"llama","vocab_size":16,"hidden_size":8,"intermediate_size":12,
+            r#"{{{family},"vocab_size":16,"hidden_size":8,"intermediate_size":12,
             "num_hidden_layers":2,"num_attention_heads":2,"num_key_value_heads":1,
             "max_position_embeddings":32,"rms_norm_eps":1e-5,"tie_word_embeddings":{tied}}}"#
         ))
@@ -162,8 +208,23 @@ mod tests {
 
     #[test]
     fn positions_are_contiguous_and_locate_inverts_them() {
-        for tied in [true, false] {
-            let layout = ParameterLayout::new(&config(tied));
+        let families = [
+            (r#""model_type":"llama""#, 0),
+            (r#""model_type":"qwen2""#, 3),
+            (r#""model_type":"llama","attention_bias":true"#, 4),
+        ];
+        for (tied, (family, biases)) in
+            [true, false].into_iter().flat_map(|tied| families.map(|of| (tied, of)))
+        {
+            let layout = ParameterLayout::new(&config(tied, family));
+            assert_eq!(layout.tensors().iter().filter(|tensor| tensor.module.is_bias()).count(), 2 * biases);
+            for layer in 0..2 {
+                let block = &layout.tensors()[layout.block(layer)];
+                assert!(block.iter().all(|tensor| tensor.layer == Some(layer)));
+                assert_eq!(block[8].module, Module::PostAttentionLayernorm);
+                assert!(block[9..].iter().all(|tensor| tensor.module.is_bias() && tensor.shape.len() == 1));
+                assert!(block[9..].iter().all(|tensor| tensor.name.ends_with("_proj.bias")));
+            }
             let mut expected = 0;
             for (index, tensor) in layout.tensors().iter().enumerate() {
                 assert_eq!(tensor.start, expected);

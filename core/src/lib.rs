@@ -14,6 +14,7 @@ pub mod config;
 pub mod corpus;
 pub mod eval;
 pub mod generate;
+mod given;
 pub mod kernels;
 pub mod layout;
 pub mod llama;

@@ -109,7 +109,7 @@ pub(crate) enum ScopeChoice {
     NoNorm,
     /// All but the embedding and the output head
     NoEmbedding,
-    /// The linear layers of the blocks
+    /// The matrices of the blocks' linear layers (no biases)
     Blocks,
 }
 

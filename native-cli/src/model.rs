@@ -135,7 +135,7 @@ impl ModelDirectory {
         ParameterLayout::new(&self.config)
     }
 
-    /// The tokenizer, if the directory has one.
+    /// The tokenizer, if the directory has one; `tokenizer_config.json` beside it has a say.
     pub(crate) fn tokenizer(&self) -> anyhow::Result<Option<Tokenizer>> {
         let path = self.path.join("tokenizer.json");
         if !path.is_file() {
@@ -144,6 +144,13 @@ impl ModelDirectory {
         let text = read_text(&path, MAX_TOKENIZER_BYTES)?;
         let tokenizer = Tokenizer::from_bytes(text.as_bytes(), &self.config)
             .with_context(|| format!("{} was refused", path.display()))?;
+        let settings = self.path.join("tokenizer_config.json");
+        if !settings.is_file() {
+            return Ok(Some(tokenizer));
+        }
+        let text = read_text(&settings, MAX_JSON_BYTES)?;
+        let tokenizer =
+            tokenizer.with_settings(&text).with_context(|| format!("{} was refused", settings.display()))?;
         Ok(Some(tokenizer))
     }
 

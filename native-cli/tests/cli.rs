@@ -7,6 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+/// Llama tied and not, with biases, and with a window.
+const MODELS: [&str; 4] = ["llama32-tiny", "codellama-tiny", "qwen2-tiny", "mistral-tiny"];
+
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures").join(name)
 }
@@ -102,7 +105,7 @@ fn score_fixture(name: &str, root: &Path) -> PathBuf {
 
 #[test]
 fn score_select_ablate_eval_generate_agree_with_golden() {
-    for name in ["llama32-tiny", "codellama-tiny"] {
+    for name in MODELS {
         let root = tempfile::tempdir().unwrap();
         let run = score_fixture(name, root.path());
         let golden_bytes = fs::read(fixture(name).join("golden.safetensors")).unwrap();
@@ -216,7 +219,7 @@ fn score_select_ablate_eval_generate_agree_with_golden() {
 
 #[test]
 fn greedy_ids_equal_golden() {
-    for name in ["llama32-tiny", "codellama-tiny"] {
+    for name in MODELS {
         let bytes = fs::read(fixture(name).join("golden.safetensors")).unwrap();
         let golden = SafeTensors::deserialize(&bytes).unwrap();
         let ids = |tensor: &str| -> Vec<i64> {
@@ -258,6 +261,24 @@ fn the_bundled_model_completes_text_and_inspects() {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/model");
     let inspected = json(&["inspect", text(&model), "--json"]);
     assert_eq!(inspected["parameters"], 5_401_856);
+    assert_eq!(inspected["architecture"], "LlamaForCausalLM");
+    for (name, architecture, said) in [
+        (
+            "qwen2-tiny",
+            "Qwen2ForCausalLM",
+            "Qwen2, 2 layers, hidden 16, intermediate 20, 4 heads of 4 (2 key/value) with biases of q, k and v,",
+        ),
+        (
+            "mistral-tiny",
+            "MistralForCausalLM",
+            "Mistral, 2 layers, hidden 16, intermediate 20, 4 heads of 6 (2 key/value), window 7,",
+        ),
+    ] {
+        assert_eq!(json(&["inspect", text(&fixture(name)), "--json"])["architecture"], architecture);
+        let shown = stdout(&codingspot(&["inspect", text(&fixture(name))]));
+        assert!(shown.starts_with(said), "{shown}");
+        assert_eq!(shown.contains("self_attn.k_proj.bias"), name == "qwen2-tiny", "{shown}");
+    }
     let spot = model.join("spot-no-norm.safetensors");
     let complete = |more: &[&str]| {
         let mut args =

@@ -70,13 +70,18 @@ impl Random {
 
 /// A corpus of random pre-tokenised rows: languages with their numbers of rows.
 fn corpus(root: &Path, languages: &[(&str, usize)]) -> PathBuf {
+    corpus_below(VOCABULARY, root, languages)
+}
+
+/// The same of tokens below `vocabulary`.
+fn corpus_below(vocabulary: u64, root: &Path, languages: &[(&str, usize)]) -> PathBuf {
     let folder = root.join("corpus");
     fs::create_dir_all(&folder).unwrap();
     let mut random = Random(1);
     for (language, rows) in languages {
         let mut lines = String::new();
         for _ in 0..*rows {
-            let ids: Vec<u64> = (0..ROW).map(|_| random.below(VOCABULARY)).collect();
+            let ids: Vec<u64> = (0..ROW).map(|_| random.below(vocabulary)).collect();
             lines += &format!("{{\"ids\":{ids:?}}}\n");
         }
         fs::write(folder.join(format!("{language}.jsonl")), lines).unwrap();
@@ -219,6 +224,34 @@ fn memory_threads_and_checkpoints_change_no_bit() {
                 "limits gave few plans: {plans:#?}"
             );
             assert!(has("computed again") && has("batches a pass"), "limits gave few plans: {plans:#?}");
+        }
+    }
+}
+
+/// Biases and a window, in the plans that keep least.
+#[test]
+fn other_families_score_to_the_same_bits_in_little_memory() {
+    let root = tempfile::tempdir().unwrap();
+    let corpus = corpus_below(53, root.path(), &[("rust", 7), ("go", 5)]);
+    for name in ["qwen2-tiny", "mistral-tiny"] {
+        let model = fixture(name);
+        let options = ["--estimator", "signed,abs,fisher,wanda", "--keep-language-scores"];
+        let expected_path = root.path().join(name);
+        let args = score(&model, &corpus, &expected_path, &options);
+        let least = least_memory(&args);
+        succeed(&args);
+        let expected = files(&expected_path);
+        let biases = values(&expected_path.join("wanda").join(TOTAL));
+        let biases: Vec<_> = biases.iter().filter(|(name, _)| name.ends_with(".bias")).collect();
+        assert_eq!(biases.len(), if name == "qwen2-tiny" { 6 } else { 0 });
+        assert!(biases.iter().all(|(_, scores)| scores.iter().all(|score| *score == 0.0)), "{biases:?}");
+        for limit in [least, least + (1 << 18), least + (1 << 20)] {
+            let limit = limit.to_string();
+            let out = root.path().join("again");
+            let more = [&options[..], &["--memory-limit", &limit, "--checkpoint-every", "1"]].concat();
+            succeed(&score(&model, &corpus, &out, &more));
+            same(&format!("{name} within {limit}"), &files(&out), &expected);
+            fs::remove_dir_all(&out).unwrap();
         }
     }
 }

@@ -124,6 +124,41 @@ fn what_is_written_is_a_model() {
 }
 
 #[test]
+fn other_families_are_written_too() {
+    let root = tempfile::tempdir().unwrap();
+    for (family, more, tensors) in [
+        (("Llama", "llama"), "", 21),
+        (("Llama", "llama"), "\"attention_bias\":true,", 29),
+        (("Qwen2", "qwen2"), "", 27),
+        (("Mistral", "mistral"), "\"sliding_window\":5,\"head_dim\":8,", 21),
+    ] {
+        let (name, model_type) = family;
+        let config = CONFIG
+            .replace("LlamaForCausalLM", &format!("{name}ForCausalLM"))
+            .replace("\"llama\"", &format!("\"{model_type}\""))
+            .replace("\"vocab_size\"", &format!("{more}\"vocab_size\""));
+        let (path, out) =
+            (root.path().join("config.json"), root.path().join(format!("{name}{}", more.len())));
+        fs::write(&path, config).unwrap();
+        json(&codingspot(2, &["synth", text(&path), "--out", text(&out), "--json"]));
+        let seen = json(&codingspot(2, &["inspect", text(&out), "--json"]));
+        assert_eq!(seen["tensors"].as_array().unwrap().len(), tensors, "{seen}");
+        let args = [
+            "generate",
+            text(&out),
+            "--prompt-ids",
+            "1,2,3",
+            "--max-tokens",
+            "9",
+            "--device",
+            "cpu",
+            "--json",
+        ];
+        assert_eq!(json(&codingspot(2, &args))["ids"].as_array().unwrap().len(), 9);
+    }
+}
+
+#[test]
 fn what_can_not_be_written_is_refused_in_one_sentence() {
     let root = tempfile::tempdir().unwrap();
     let out = root.path().join("out");

@@ -24,7 +24,11 @@ pub struct Fixture {
 }
 
 /// Names of the bundled fixtures.
-pub const FIXTURES: [&str; 2] = ["llama32-tiny", "codellama-tiny"];
+pub const FIXTURES: [&str; 6] =
+    ["llama32-tiny", "codellama-tiny", "qwen2-tiny", "mistral-tiny", "smollm-tiny", "tinyllama-tiny"];
+
+/// Those that run on a GPU adapter too: a software one takes a minute for each.
+pub const GPU_FIXTURES: [&str; 3] = ["llama32-tiny", "codellama-tiny", "qwen2-tiny"];
 
 fn read(path: &Path) -> Vec<u8> {
     fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

@@ -11,7 +11,7 @@ use codingspot_core::generate::{GenerateOptions, forced_decode, generate};
 use codingspot_core::llama::RotaryTable;
 use codingspot_core::score::{Estimator, LanguageScorer, LanguageScores, TotalScores};
 use codingspot_core::spot::{Ranked, Scope, Spot, SpotHeader, count_of, select_top};
-use codingspot_tests::{FIXTURES, Fixture, assert_close};
+use codingspot_tests::{FIXTURES, Fixture, GPU_FIXTURES, assert_close};
 use pollster::block_on;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -36,8 +36,8 @@ fn logits(loaded: &LoadedModel, ids: &[Vec<u32>]) -> Vec<f32> {
     loaded.model.logits(hidden.reshape([batch * seq, width])).into_data().try_into_vec().unwrap()
 }
 
-fn check_logits(device: &Device, tolerance: f64) {
-    for name in FIXTURES {
+fn check_logits(names: &[&str], device: &Device, tolerance: f64) {
+    for &name in names {
         let fixture = Fixture::open(name);
         let loaded = fixture.load(device);
         let actual = logits(&loaded, &fixture.ids("logits/ids"));
@@ -50,12 +50,12 @@ fn check_logits(device: &Device, tolerance: f64) {
 
 #[test]
 fn logits_equal_transformers_on_flex() {
-    check_logits(&Device::flex(), FLEX);
+    check_logits(&FIXTURES, &Device::flex(), FLEX);
 }
 
 #[test]
 fn logits_equal_transformers_on_wgsl() {
-    check_logits(&wgpu(), WGSL);
+    check_logits(&GPU_FIXTURES, &wgpu(), WGSL);
 }
 
 fn score(fixture: &Fixture, loaded: &LoadedModel, estimator: Estimator, language: &str) -> LanguageScores {
@@ -67,8 +67,8 @@ fn score(fixture: &Fixture, loaded: &LoadedModel, estimator: Estimator, language
     block_on(scorer.finish()).unwrap()
 }
 
-fn check_scores(device: &Device, tolerance: f64) {
-    for name in FIXTURES {
+fn check_scores(names: &[&str], device: &Device, tolerance: f64) {
+    for &name in names {
         let fixture = Fixture::open(name);
         let loaded = fixture.load(device);
         for (estimator, prefix, total_prefix) in
@@ -138,12 +138,12 @@ fn check_top_k(fixture: &Fixture, loaded: &LoadedModel, total: &TotalScores, tol
 
 #[test]
 fn scores_and_spots_equal_autograd_on_flex() {
-    check_scores(&Device::flex(), FLEX);
+    check_scores(&FIXTURES, &Device::flex(), FLEX);
 }
 
 #[test]
 fn scores_and_spots_equal_autograd_on_wgsl() {
-    check_scores(&wgpu(), WGSL);
+    check_scores(&GPU_FIXTURES, &wgpu(), WGSL);
 }
 
 fn golden_spot(fixture: &Fixture, loaded: &LoadedModel, k: &str) -> Spot {
@@ -167,8 +167,8 @@ fn weight_bits(loaded: &LoadedModel) -> Vec<u32> {
         .collect()
 }
 
-fn check_ablation(device: &Device, tolerance: f64) {
-    for name in FIXTURES {
+fn check_ablation(names: &[&str], device: &Device, tolerance: f64) {
+    for &name in names {
         let fixture = Fixture::open(name);
         let mut loaded = fixture.load(device);
         let before = weight_bits(&loaded);
@@ -215,16 +215,16 @@ fn check_ablation(device: &Device, tolerance: f64) {
 
 #[test]
 fn ablated_logits_and_losses_equal_golden_and_undo_restores_every_bit_on_flex() {
-    check_ablation(&Device::flex(), FLEX);
+    check_ablation(&FIXTURES, &Device::flex(), FLEX);
 }
 
 #[test]
 fn ablated_logits_and_losses_equal_golden_and_undo_restores_every_bit_on_wgsl() {
-    check_ablation(&wgpu(), WGSL);
+    check_ablation(&GPU_FIXTURES, &wgpu(), WGSL);
 }
 
-fn check_generation(device: &Device) {
-    for name in FIXTURES {
+fn check_generation(names: &[&str], device: &Device) {
+    for &name in names {
         let fixture = Fixture::open(name);
         let loaded = fixture.load(device);
         let (prompt, greedy) =
@@ -251,16 +251,16 @@ fn check_generation(device: &Device) {
 
 #[test]
 fn greedy_ids_equal_transformers_on_flex() {
-    check_generation(&Device::flex());
+    check_generation(&FIXTURES, &Device::flex());
 }
 
 #[test]
 fn greedy_ids_equal_transformers_on_wgsl() {
-    check_generation(&wgpu());
+    check_generation(&GPU_FIXTURES, &wgpu());
 }
 
 /// γ_i·∂L/∂γ_i = Σ_o W_oi·∂L/∂W_oi over all linears that read the norm: exact, and independent of
-/// the golden values.
+/// the golden values. Biases have no part in it.
 #[test]
 fn the_norm_identity_holds_for_every_block() {
     use codingspot_core::score::WholeGraph;

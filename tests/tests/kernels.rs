@@ -14,7 +14,7 @@ use codingspot_core::kernels::rotary::{self, Angles, rotate_reference};
 use codingspot_core::kernels::sums::{
     Reduction, accumulate, accumulate_rows, add_column_squares, max_magnitude, sum_rows, take_rows,
 };
-use codingspot_core::kernels::{attention, matmul, rms_norm, swiglu};
+use codingspot_core::kernels::{attention, bias, matmul, rms_norm, swiglu};
 use codingspot_tests::{Random, assert_close};
 
 const TOLERANCE: f64 = 1e-5;
@@ -190,20 +190,34 @@ fn swiglu_equals_its_composed_form() {
 
 fn attention_shape(random: &mut Random) -> attention::Shape {
     let kv_heads = 1 + random.below(3);
+    let seq = random.choose(&[2, 3, 17, 63, 64, 65, 100, 127, 128, 129, 150]);
+    let some = 2 + random.below(20);
     attention::Shape {
         batch: 1 + random.below(3),
         // Around the block of 64 queries.
-        seq: random.choose(&[2, 3, 17, 63, 64, 65, 100, 127, 128, 129, 150]),
+        seq,
         heads: kv_heads * random.choose(&[1, 2, 3, 4]),
         kv_heads,
         head_dim: 2 * (1 + random.below(20)),
+        // Itself alone, some keys, about a block of them, all, and more than all.
+        window: random.choose(&[
+            None,
+            None,
+            Some(1),
+            Some(some),
+            Some(64),
+            Some(65),
+            Some(seq - 1),
+            Some(seq),
+            Some(usize::MAX),
+        ]),
     }
 }
 
 #[test]
 fn attention_equals_its_composed_form() {
     let mut random = Random::new(4);
-    for case in 0..60 {
+    for case in 0..120 {
         let shape = attention_shape(&mut random);
         let n = shape.batch * shape.seq;
         let (queries, keys) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
@@ -251,6 +265,65 @@ fn attention_equals_its_composed_form() {
         for (view, actual) in views.iter().zip(&actual) {
             assert!(bits(view) == bits(actual), "{what}: views give other bits");
         }
+    }
+}
+
+#[test]
+fn a_window_of_all_keys_is_none() {
+    let mut random = Random::new(14);
+    for _ in 0..10 {
+        let shape = attention::Shape { window: None, ..attention_shape(&mut random) };
+        let n = shape.batch * shape.seq;
+        let (queries, keys) = ([n, shape.heads * shape.head_dim], [n, shape.kv_heads * shape.head_dim]);
+        let [q, dy] = [queries; 2].map(|size| matrix(&mut random, size, 1.0));
+        let [k, v] = [keys; 2].map(|size| matrix(&mut random, size, 1.0));
+        let whole = attention::Shape { window: Some(shape.seq), ..shape };
+        let of = |shape| {
+            let [dq, dk, dv] = attention::backward(&q, &k, &v, &dy, shape);
+            [attention::forward(&q, &k, &v, shape), dq, dk, dv].map(|x| bits(&x))
+        };
+        assert!(of(shape) == of(whole), "{shape:?}");
+        // What is outside the window has no part: other keys and values there change nothing.
+        let window = 1 + random.below(shape.seq - 1);
+        let windowed = attention::Shape { batch: 1, window: Some(window), ..shape };
+        let first = |x: &Tensor<2>| x.clone().narrow(0, 0, shape.seq);
+        let [q, k, v] = [first(&q), first(&k), first(&v)];
+        let outside = shape.seq - window;
+        let other = |random: &mut Random, x: &Tensor<2>| {
+            let rest = x.clone().narrow(0, outside, window);
+            Tensor::cat(vec![matrix(random, [outside, keys[1]], 3.0), rest], 0)
+        };
+        let (k2, v2) = (other(&mut random, &k), other(&mut random, &v));
+        let last = |k: &Tensor<2>, v: &Tensor<2>| {
+            bits(&attention::forward(&q, k, v, windowed).narrow(0, shape.seq - 1, 1))
+        };
+        assert!(last(&k, &v) == last(&k2, &v2), "{windowed:?}");
+    }
+}
+
+#[test]
+fn biases_equal_their_composed_form() {
+    let mut random = Random::new(15);
+    for (n, width) in [(1, 1), (7, 5), (64, 48), (3000, 3), (2, 20_000), (130, 700)] {
+        let (y, what) = (matrix(&mut random, [n, width], 1.0), format!("{n} rows of {width}"));
+        let added = tensor(random.values(width, 1.0), [1, width]);
+        let bias = added.clone().reshape([width]);
+        let (before, all) = (bits(&y), values(&y));
+        let actual = bias::add(y.clone(), Some(&bias));
+        assert!(bits(&actual) == bits(&(y.clone() + added)), "{what}");
+        assert!(bits(&y) == before, "{what}: an input was written to");
+        assert!(bits(&bias::add(y.clone(), None)) == before, "{what}");
+        let expected: Vec<f32> = (0..width)
+            .map(|col| all.iter().skip(col).step_by(width).map(|v| f64::from(*v)).sum::<f64>() as f32)
+            .collect();
+        let actual: Tensor<2> = bias::backward(&y).unsqueeze();
+        close(&what, &actual, &tensor(expected.clone(), [1, width]));
+        close(&what, &bias::backward_reference(&y).unsqueeze(), &tensor(expected, [1, width]));
+        let (_, view) = inside(&mut random, &y);
+        assert!(
+            bits(&bias::backward(&view).unsqueeze::<2>()) == bits(&actual),
+            "{what}: views give other bits"
+        );
     }
 }
 
@@ -589,10 +662,16 @@ fn swiglu_has_the_derivative_of_finite_differences() {
 #[test]
 fn attention_has_the_derivative_of_finite_differences() {
     let mut random = Random::new(12);
-    for (batch, seq, heads, kv_heads, head_dim) in
-        [(1, 2, 1, 1, 2), (2, 5, 2, 1, 4), (1, 7, 4, 2, 6), (1, 4, 3, 3, 2), (1, 66, 2, 1, 2)]
-    {
-        let shape = attention::Shape { batch, seq, heads, kv_heads, head_dim };
+    for (batch, seq, heads, kv_heads, head_dim, window) in [
+        (1, 2, 1, 1, 2, None),
+        (2, 5, 2, 1, 4, None),
+        (1, 7, 4, 2, 6, None),
+        (1, 4, 3, 3, 2, None),
+        (1, 66, 2, 1, 2, None),
+        (2, 6, 2, 1, 4, Some(3)),
+        (1, 66, 2, 1, 2, Some(5)),
+    ] {
+        let shape = attention::Shape { batch, seq, heads, kv_heads, head_dim, window };
         let n = batch * seq;
         let (queries, keys) = ([n, heads * head_dim], [n, kv_heads * head_dim]);
         let [q, dy] = [1.0, 1.0].map(|scale| matrix(&mut random, queries, scale));

@@ -57,13 +57,32 @@ struct Shape {
     inner: usize,
     vocabulary: usize,
     tied: bool,
+    kind: Kind,
+}
+
+/// What a model has that the plainest Llama has not.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Llama,
+    /// A Llama with biases of q, k, v and o.
+    BiasedLlama,
+    /// Biases of q, k and v.
+    Qwen2,
+    /// A window of so many tokens.
+    Mistral(usize),
 }
 
 impl Shape {
     fn config(self) -> LlamaConfig {
-        let Self { layers, heads, kv_heads, head_dim, hidden, inner, vocabulary, tied } = self;
+        let Self { layers, heads, kv_heads, head_dim, hidden, inner, vocabulary, tied, kind } = self;
+        let (family, window) = match kind {
+            Kind::Llama | Kind::BiasedLlama => ("llama", None),
+            Kind::Qwen2 => ("qwen2", None),
+            Kind::Mistral(window) => ("mistral", Some(window)),
+        };
         let json = serde_json::json!({
-            "model_type": "llama", "vocab_size": vocabulary, "hidden_size": hidden, "intermediate_size": inner,
+            "model_type": family, "sliding_window": window,
+            "attention_bias": matches!(kind, Kind::BiasedLlama), "vocab_size": vocabulary, "hidden_size": hidden, "intermediate_size": inner,
             "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv_heads,
             "head_dim": head_dim, "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "rope_theta": 1000.0,
             "tie_word_embeddings": tied,
@@ -79,6 +98,9 @@ impl Shape {
             if spec.module.is_norm() {
                 return random.values(n, 0.5).into_iter().map(|value| 1.0 + value).collect();
             }
+            if spec.module.is_bias() {
+                return random.values(n, 0.7);
+            }
             let inputs = if spec.module == Module::EmbedTokens { 3.0 } else { spec.shape[1] as f32 };
             random.values(n, (3.0 / inputs).sqrt())
         };
@@ -86,9 +108,19 @@ impl Shape {
     }
 }
 
-/// Layers 1 to 3, groups of 1, 2 and 4 heads, odd sizes, tied and not.
-const SHAPES: [Shape; 6] = [
-    Shape { layers: 1, heads: 1, kv_heads: 1, head_dim: 2, hidden: 7, inner: 5, vocabulary: 19, tied: true },
+/// Layers 1 to 3, groups of 1, 2 and 4 heads, odd sizes, tied and not, every kind.
+const SHAPES: [Shape; 9] = [
+    Shape {
+        layers: 1,
+        heads: 1,
+        kv_heads: 1,
+        head_dim: 2,
+        hidden: 7,
+        inner: 5,
+        vocabulary: 19,
+        tied: true,
+        kind: Kind::Llama,
+    },
     Shape {
         layers: 1,
         heads: 4,
@@ -98,6 +130,7 @@ const SHAPES: [Shape; 6] = [
         inner: 21,
         vocabulary: 37,
         tied: false,
+        kind: Kind::Llama,
     },
     Shape {
         layers: 2,
@@ -108,6 +141,7 @@ const SHAPES: [Shape; 6] = [
         inner: 11,
         vocabulary: 53,
         tied: true,
+        kind: Kind::Llama,
     },
     Shape {
         layers: 2,
@@ -118,6 +152,7 @@ const SHAPES: [Shape; 6] = [
         inner: 47,
         vocabulary: 29,
         tied: false,
+        kind: Kind::Llama,
     },
     Shape {
         layers: 3,
@@ -128,6 +163,7 @@ const SHAPES: [Shape; 6] = [
         inner: 33,
         vocabulary: 101,
         tied: true,
+        kind: Kind::Llama,
     },
     Shape {
         layers: 3,
@@ -138,6 +174,40 @@ const SHAPES: [Shape; 6] = [
         inner: 65,
         vocabulary: 67,
         tied: false,
+        kind: Kind::Llama,
+    },
+    Shape {
+        layers: 2,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 6,
+        hidden: 19,
+        inner: 23,
+        vocabulary: 41,
+        tied: true,
+        kind: Kind::Qwen2,
+    },
+    Shape {
+        layers: 2,
+        heads: 6,
+        kv_heads: 2,
+        head_dim: 4,
+        hidden: 21,
+        inner: 17,
+        vocabulary: 43,
+        tied: false,
+        kind: Kind::Mistral(4),
+    },
+    Shape {
+        layers: 1,
+        heads: 2,
+        kv_heads: 2,
+        head_dim: 8,
+        hidden: 15,
+        inner: 19,
+        vocabulary: 31,
+        tied: false,
+        kind: Kind::BiasedLlama,
     },
 ];
 
@@ -467,7 +537,11 @@ impl<'a> Plain<'a> {
 
     fn linear(&self, name: &str, x: &[f64]) -> Vec<f64> {
         let dot = |row: &[f64]| row.iter().zip(x).map(|(w, x)| w * x).sum();
-        self.weight(name).chunks(x.len()).map(dot).collect()
+        let mut y: Vec<f64> = self.weight(name).chunks(x.len()).map(dot).collect();
+        if let Some(bias) = self.weights.get(&format!("{name}.bias")) {
+            y.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+        }
+        y
     }
 
     fn norm(&self, name: &str, x: &[f64]) -> Vec<f64> {
@@ -523,7 +597,11 @@ impl<'a> Plain<'a> {
                             rows[at][head * dim..(head + 1) * dim].to_vec()
                         };
                         let q = of(&queries, position, head);
-                        let weights: Vec<f64> = (0..=position)
+                        // The first token that is fewer than a window's tokens back.
+                        let first = config
+                            .sliding_window
+                            .map_or(0, |window| (0..=position).find(|at| position - at < window).unwrap());
+                        let weights: Vec<f64> = (first..=position)
                             .map(|at| {
                                 let k = of(&keys, at, head / group);
                                 let score: f64 = q.iter().zip(&k).map(|(q, k)| q * k).sum();
@@ -531,7 +609,7 @@ impl<'a> Plain<'a> {
                             })
                             .collect();
                         let total: f64 = weights.iter().sum();
-                        for (at, weight) in weights.iter().enumerate() {
+                        for (at, weight) in (first..).zip(&weights) {
                             for (out, v) in out.iter_mut().zip(of(&values, at, head / group)) {
                                 *out += weight / total * v;
                             }
@@ -609,7 +687,7 @@ fn gradients_equal_finite_differences_of_the_loss_in_f64() {
             }
         }
     }
-    assert_eq!(modules.len(), 12, "every kind of tensor: {modules:?}");
+    assert_eq!(modules.len(), 16, "every kind of tensor: {modules:?}");
 }
 
 #[test]
@@ -811,6 +889,7 @@ fn what_is_not_finite_is_refused_by_name() {
         inner: 6,
         vocabulary: 20,
         tied: false,
+        kind: Kind::Llama,
     };
     let config = shape.config();
     let layout = ParameterLayout::new(&config);

@@ -1,4 +1,5 @@
-//! Causal grouped-query attention over whole sequences, and its gradients.
+//! Causal grouped-query attention over whole sequences, in a window of keys or over all, and its
+//! gradients.
 //!
 //! Queries, keys and values are rows of heads, as the projections give them and as `o_proj` wants
 //! them: `[batch · seq, heads · head_dim]`. Nothing of the size `seq²` outlives a call: the
@@ -23,11 +24,26 @@ pub struct Shape {
     pub kv_heads: usize,
     /// Elements of a head.
     pub head_dim: usize,
+    /// Keys that a query sees, its own included: the query at `i` sees the keys `j ≤ i` with
+    /// `i − j < window`. `None`: all of them. At least 1.
+    pub window: Option<usize>,
 }
 
 impl Shape {
     fn group(self) -> usize {
         self.heads / self.kv_heads
+    }
+
+    /// First key that the query at position `at` sees.
+    fn first_key(self, at: usize) -> usize {
+        self.window.map_or(0, |window| (at + 1).saturating_sub(window))
+    }
+
+    /// Elements of the weights of one block of queries.
+    #[cfg(feature = "flex")]
+    fn weights_at_work(self) -> usize {
+        let keys = self.window.map_or(self.seq, |window| self.seq.min(window.saturating_add(BLOCK)));
+        BLOCK.min(self.seq) * keys
     }
 
     fn scale(self) -> f32 {
@@ -39,7 +55,7 @@ impl Shape {
 /// finite, because WGSL promises nothing about infinities.
 const MASKED: f32 = -1e9;
 
-/// `softmax(q·kᵀ / √d, causal) · v`: `[n, heads · d]`, two of `[n, kv_heads · d]` →
+/// `softmax(q·kᵀ / √d, causal, in the window) · v`: `[n, heads · d]`, two of `[n, kv_heads · d]` →
 /// `[n, heads · d]`.
 pub fn forward(q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, shape: Shape) -> Tensor<2> {
     #[cfg(feature = "flex")]
@@ -113,14 +129,16 @@ fn rows(x: Tensor<4>, shape: Shape) -> Tensor<2> {
 fn weights(q: Tensor<4>, k: Tensor<4>, shape: Shape) -> Tensor<4> {
     let Shape { batch, seq, kv_heads, .. } = shape;
     let group = shape.group();
+    let sees = |i: usize, j: usize| j <= i && j >= shape.first_key(i);
     let mask: Vec<f32> =
-        (0..seq).flat_map(|i| (0..seq).map(move |j| if j <= i { 0.0 } else { MASKED })).collect();
+        (0..seq).flat_map(|i| (0..seq).map(move |j| if sees(i, j) { 0.0 } else { MASKED })).collect();
     let mask = Tensor::<4>::from_data(TensorData::new(mask, [1, 1, seq, seq]), (&q.device(), DType::F32));
     let scores = (q * shape.scale()).matmul(k.transpose()).reshape([batch * kv_heads, group, seq, seq]);
     softmax(scores + mask, 3).reshape([batch, kv_heads, group * seq, seq])
 }
 
-/// Query rows that are worked on at once: what is right of their diagonal is never computed.
+/// Query rows that are worked on at once: what is right of their diagonal, or left of the first one's
+/// window, is never computed.
 #[cfg(feature = "flex")]
 const BLOCK: usize = 64;
 
@@ -130,15 +148,55 @@ fn head(values: &[f32], shape: Shape, heads: usize, sequence: usize, head: usize
     &values[sequence * shape.seq * heads * shape.head_dim + head * shape.head_dim..]
 }
 
-/// Weights of queries `start..end` (rows of `q`) over the keys `0..end`, into rows of `end`.
+/// Queries `start..end` and the keys `first..end` that any of them sees.
 #[cfg(feature = "flex")]
-fn weights_cpu(out: &mut [f32], q: Matrix<'_>, k: Matrix<'_>, start: usize, end: usize, scale: f32) {
-    gemm_into(out, end, q, k.transposed(), false);
+#[derive(Clone, Copy)]
+struct Part {
+    shape: Shape,
+    first: usize,
+    start: usize,
+    end: usize,
+}
+
+#[cfg(feature = "flex")]
+impl Part {
+    fn new(shape: Shape, start: usize) -> Self {
+        Self { shape, first: shape.first_key(start), start, end: (start + BLOCK).min(shape.seq) }
+    }
+
+    fn queries(self) -> usize {
+        self.end - self.start
+    }
+
+    fn keys(self) -> usize {
+        self.end - self.first
+    }
+
+    /// Rows of the queries, of a matrix of one of `heads` heads.
+    fn query_rows(self, values: &[f32], heads: usize) -> Matrix<'_> {
+        let (d, stride) = (self.shape.head_dim, heads * self.shape.head_dim);
+        Matrix::strided(&values[self.start * stride..], self.queries(), d, stride)
+    }
+
+    /// Rows of the keys, as [`Self::query_rows`].
+    fn key_rows(self, values: &[f32], heads: usize) -> Matrix<'_> {
+        let (d, stride) = (self.shape.head_dim, heads * self.shape.head_dim);
+        Matrix::strided(&values[self.first * stride..], self.keys(), d, stride)
+    }
+}
+
+/// Weights of a part's queries over its keys, into rows of as many.
+#[cfg(feature = "flex")]
+fn weights_cpu(out: &mut [f32], q: Matrix<'_>, k: Matrix<'_>, part: Part) {
+    let (keys, scale) = (part.keys(), part.shape.scale());
+    gemm_into(out, keys, q, k.transposed(), false);
     cpu::vectorized(
         #[inline(always)]
         || {
-            for (i, row) in out.chunks_exact_mut(end).enumerate() {
-                let (seen, hidden) = row.split_at_mut(start + i + 1);
+            for (i, row) in out.chunks_exact_mut(keys).enumerate() {
+                let at = part.start + i;
+                let (row, hidden) = row.split_at_mut(at + 1 - part.first);
+                let (before, seen) = row.split_at_mut(part.shape.first_key(at) - part.first);
                 let max = seen.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a }) * scale;
                 let mut sums = [0.0_f32; 16];
                 let (pieces, rest) = seen.as_chunks_mut::<16>();
@@ -155,6 +213,7 @@ fn weights_cpu(out: &mut [f32], q: Matrix<'_>, k: Matrix<'_>, start: usize, end:
                 }
                 let norm = 1.0 / sum;
                 seen.iter_mut().for_each(|value| *value *= norm);
+                before.fill(0.0);
                 hidden.fill(0.0);
             }
         },
@@ -163,22 +222,21 @@ fn weights_cpu(out: &mut [f32], q: Matrix<'_>, k: Matrix<'_>, start: usize, end:
 
 #[cfg(feature = "flex")]
 fn forward_cpu(q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> Tensor<2> {
-    let Shape { batch, seq, heads, kv_heads, head_dim: d } = shape;
+    let Shape { batch, seq, heads, kv_heads, head_dim: d, .. } = shape;
     let parts = cpu::map_tasks(batch * heads, |task| {
         let (sequence, h) = (task / heads, task % heads);
         let q = head(q, shape, heads, sequence, h);
         let k = head(k, shape, kv_heads, sequence, h / shape.group());
         let v = head(v, shape, kv_heads, sequence, h / shape.group());
         let mut out = vec![0.0; seq * d];
-        let mut weights = vec![0.0; BLOCK.min(seq) * seq];
+        let mut weights = vec![0.0; shape.weights_at_work()];
         for start in (0..seq).step_by(BLOCK) {
-            let end = (start + BLOCK).min(seq);
-            let q = Matrix::strided(&q[start * heads * d..], end - start, d, heads * d);
-            let weights = &mut weights[..(end - start) * end];
-            weights_cpu(weights, q, Matrix::strided(k, end, d, kv_heads * d), start, end, shape.scale());
-            let weights = Matrix::rows(weights, end - start, end);
-            let v = Matrix::strided(v, end, d, kv_heads * d);
-            gemm_into(&mut out[start * d..end * d], d, weights, v, false);
+            let part = Part::new(shape, start);
+            let (n, keys) = (part.queries(), part.keys());
+            let weights = &mut weights[..n * keys];
+            weights_cpu(weights, part.query_rows(q, heads), part.key_rows(k, kv_heads), part);
+            let weights = Matrix::rows(weights, n, keys);
+            gemm_into(&mut out[start * d..part.end * d], d, weights, part.key_rows(v, kv_heads), false);
         }
         out
     });
@@ -203,7 +261,7 @@ fn join_heads(parts: &[Vec<f32>], shape: Shape, heads: usize) -> Vec<f32> {
 
 #[cfg(feature = "flex")]
 fn backward_cpu([q, k, v, dy]: [&[f32]; 4], shape: Shape) -> [Tensor<2>; 3] {
-    let Shape { batch, seq, heads, kv_heads, head_dim: d } = shape;
+    let Shape { batch, seq, heads, kv_heads, head_dim: d, .. } = shape;
     let (group, scale) = (shape.group(), shape.scale());
     // One task a key head: the query heads of its group add to the same keys and values.
     let parts = cpu::map_tasks(batch * kv_heads, |task| {
@@ -212,26 +270,25 @@ fn backward_cpu([q, k, v, dy]: [&[f32]; 4], shape: Shape) -> [Tensor<2>; 3] {
         let v = head(v, shape, kv_heads, sequence, kv);
         let mut dqs = Vec::with_capacity(group);
         let (mut dk, mut dv) = (vec![0.0; seq * d], vec![0.0; seq * d]);
-        let (mut p, mut dp) = (vec![0.0; BLOCK.min(seq) * seq], vec![0.0; BLOCK.min(seq) * seq]);
+        let [mut p, mut dp] = [0; 2].map(|_| vec![0.0; shape.weights_at_work()]);
         for h in kv * group..(kv + 1) * group {
             let q = head(q, shape, heads, sequence, h);
             let dy = head(dy, shape, heads, sequence, h);
             let mut dq = vec![0.0; seq * d];
             for start in (0..seq).step_by(BLOCK) {
-                let end = (start + BLOCK).min(seq);
-                let n = end - start;
-                let q = Matrix::strided(&q[start * heads * d..], n, d, heads * d);
-                let dy = Matrix::strided(&dy[start * heads * d..], n, d, heads * d);
-                let k = Matrix::strided(k, end, d, kv_heads * d);
-                let v = Matrix::strided(v, end, d, kv_heads * d);
-                let (p, dp) = (&mut p[..n * end], &mut dp[..n * end]);
-                weights_cpu(p, q, k, start, end, scale);
-                gemm_into(&mut dv[..end * d], d, Matrix::rows(p, n, end).transposed(), dy, true);
-                gemm_into(dp, end, dy, v.transposed(), false);
+                let part = Part::new(shape, start);
+                let (n, keys) = (part.queries(), part.keys());
+                let (q, dy) = (part.query_rows(q, heads), part.query_rows(dy, heads));
+                let (k, v) = (part.key_rows(k, kv_heads), part.key_rows(v, kv_heads));
+                let (p, dp) = (&mut p[..n * keys], &mut dp[..n * keys]);
+                let read = part.first * d..part.end * d;
+                weights_cpu(p, q, k, part);
+                gemm_into(&mut dv[read.clone()], d, Matrix::rows(p, n, keys).transposed(), dy, true);
+                gemm_into(dp, keys, dy, v.transposed(), false);
                 cpu::vectorized(
                     #[inline(always)]
                     || {
-                        for (p, dp) in p.chunks_exact(end).zip(dp.chunks_exact_mut(end)) {
+                        for (p, dp) in p.chunks_exact(keys).zip(dp.chunks_exact_mut(keys)) {
                             let along = super::rms_norm::dot(p, dp);
                             for (p, dp) in p.iter().zip(dp) {
                                 *dp = (*dp - along) * p * scale;
@@ -239,9 +296,9 @@ fn backward_cpu([q, k, v, dy]: [&[f32]; 4], shape: Shape) -> [Tensor<2>; 3] {
                         }
                     },
                 );
-                let ds = Matrix::rows(dp, n, end);
-                gemm_into(&mut dq[start * d..end * d], d, ds, k, false);
-                gemm_into(&mut dk[..end * d], d, ds.transposed(), q, true);
+                let ds = Matrix::rows(dp, n, keys);
+                gemm_into(&mut dq[start * d..part.end * d], d, ds, k, false);
+                gemm_into(&mut dk[read], d, ds.transposed(), q, true);
             }
             dqs.push(dq);
         }

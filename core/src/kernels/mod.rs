@@ -6,6 +6,7 @@
 //! their number: loops are cut at fixed places and partial sums are added in order.
 
 pub mod attention;
+pub mod bias;
 #[cfg(feature = "flex")]
 mod cpu;
 pub mod cross_entropy;

@@ -1,14 +1,15 @@
 //! Grouped-query self-attention.
 
-use super::{RotaryTable, linear};
+use super::{RotaryTable, biased_linear};
 use crate::config::LlamaConfig;
+use crate::layout::Module;
 use burn::tensor::{DType, Device, Tensor, TensorData, activation::softmax};
 
 /// What a masked score gets added: far below any real score, so that its weight is exactly 0 in
 /// f32, and finite, because WGSL promises nothing about infinities.
 const MASKED: f32 = -1e9;
 
-/// `o_proj(softmax(q·kᵀ / √d + mask)·v)`.
+/// `o_proj(softmax(q·kᵀ / √d + mask)·v)`, each projection with its bias if it has one.
 #[derive(Debug, Clone)]
 pub struct Attention {
     /// `[query_heads · head_dim, hidden]`.
@@ -19,13 +20,69 @@ pub struct Attention {
     pub v_proj: Tensor<2>,
     /// `[hidden, query_heads · head_dim]`.
     pub o_proj: Tensor<2>,
+    /// The biases.
+    pub biases: AttentionBiases,
+}
+
+/// What the projections of attention add, where a model has it.
+#[derive(Debug, Clone, Default)]
+pub struct AttentionBiases {
+    /// `[query_heads · head_dim]`.
+    pub q: Option<Tensor<1>>,
+    /// `[kv_heads · head_dim]`.
+    pub k: Option<Tensor<1>>,
+    /// `[kv_heads · head_dim]`.
+    pub v: Option<Tensor<1>>,
+    /// `[hidden]`.
+    pub o: Option<Tensor<1>>,
+}
+
+impl AttentionBiases {
+    /// The bias that `module` names, if the model has it and it is one.
+    pub fn get(&self, module: Module) -> Option<&Tensor<1>> {
+        match module {
+            Module::QBias => self.q.as_ref(),
+            Module::KBias => self.k.as_ref(),
+            Module::VBias => self.v.as_ref(),
+            Module::OBias => self.o.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The place of the bias that `module` names.
+    ///
+    /// # Panics
+    /// When `module` is no bias.
+    pub(crate) fn slot(&mut self, module: Module) -> &mut Option<Tensor<1>> {
+        match module {
+            Module::QBias => &mut self.q,
+            Module::KBias => &mut self.k,
+            Module::VBias => &mut self.v,
+            Module::OBias => &mut self.o,
+            _ => unreachable!("{module:?} is no bias"),
+        }
+    }
+
+    /// The same biases with `f` applied to each.
+    #[cfg(feature = "autodiff")]
+    pub(super) fn map(&self, f: impl Fn(&Tensor<1>) -> Tensor<1>) -> Self {
+        let of = |bias: &Option<Tensor<1>>| bias.as_ref().map(&f);
+        Self { q: of(&self.q), k: of(&self.k), v: of(&self.v), o: of(&self.o) }
+    }
 }
 
 /// Additive mask `[1, 1, queries, keys]`: query `i` stands at position `start + i` and sees the
-/// keys up to its own position.
-pub(super) fn causal_mask(start: usize, queries: usize, keys: usize, device: &Device) -> Tensor<4> {
+/// keys up to its own position, the last `window` of them if there is a window.
+pub(super) fn causal_mask(
+    start: usize,
+    queries: usize,
+    keys: usize,
+    window: Option<usize>,
+    device: &Device,
+) -> Tensor<4> {
+    let sees = |at: usize, key: usize| key <= at && window.is_none_or(|window| at - key < window);
     let values: Vec<f32> = (0..queries)
-        .flat_map(|i| (0..keys).map(move |j| if j <= start + i { 0.0 } else { MASKED }))
+        .flat_map(|i| (0..keys).map(move |j| if sees(start + i, j) { 0.0 } else { MASKED }))
         .collect();
     Tensor::from_data(TensorData::new(values, [1, 1, queries, keys]), (device, DType::F32))
 }
@@ -54,9 +111,10 @@ impl Attention {
         let split = |x: Tensor<3>, heads: usize| x.reshape([batch, seq, heads, dim]).swap_dims(1, 2);
         let start = past.as_ref().map_or(0, |past| past.start);
 
-        let q = rope.rotate(split(linear(x.clone(), &self.q_proj), heads), start);
-        let k = rope.rotate(split(linear(x.clone(), &self.k_proj), kv_heads), start);
-        let v = split(linear(x, &self.v_proj), kv_heads);
+        let AttentionBiases { q, k, v, o } = &self.biases;
+        let q = rope.rotate(split(biased_linear(x.clone(), &self.q_proj, q.as_ref()), heads), start);
+        let k = rope.rotate(split(biased_linear(x.clone(), &self.k_proj, k.as_ref()), kv_heads), start);
+        let v = split(biased_linear(x, &self.v_proj, v.as_ref()), kv_heads);
         let (k, v) = match past {
             None => (k, v),
             Some(past) => past.extend(k, v),
@@ -74,7 +132,7 @@ impl Attention {
             .reshape([batch, heads, seq, dim])
             .swap_dims(1, 2)
             .reshape([batch, seq, heads * dim]);
-        linear(mixed, &self.o_proj)
+        biased_linear(mixed, &self.o_proj, o.as_ref())
     }
 }
 

@@ -4,9 +4,9 @@
 //! attention weights), frees what it has used, and hands each weight's gradient over as the two
 //! factors of its matrix product, so that a sum of gradients is one product added in place.
 
-use super::{Block, RmsNorm, RotaryTable};
+use super::{Attention, Block, RmsNorm, RotaryTable};
 use crate::config::LlamaConfig;
-use crate::kernels::{attention, matmul, rms_norm, rotary, swiglu};
+use crate::kernels::{attention, bias, matmul, rms_norm, rotary, swiglu};
 use crate::layout::Module;
 use burn::tensor::Tensor;
 
@@ -33,7 +33,7 @@ pub struct SavedBlock {
 pub trait GradientSink {
     /// The gradient of a matrix is `dyᵀ · x`; `dy` is `[n, d_output]`, `x` is `[n, d_input]`.
     fn matrix(&mut self, module: Module, dy: &Tensor<2>, x: &Tensor<2>);
-    /// The gradient of a norm's gain, `[hidden]`.
+    /// The gradient of a norm's gain, `[hidden]`, or of a bias, `[d_output]`.
     fn vector(&mut self, module: Module, gradient: Tensor<1>);
 }
 
@@ -66,6 +66,7 @@ impl PassShape {
                 heads: config.num_attention_heads,
                 kv_heads: config.num_key_value_heads,
                 head_dim: config.head_dim,
+                window: config.sliding_window,
             },
             rope: rope.clone(),
         }
@@ -103,13 +104,16 @@ impl Block {
     ) -> (Tensor<2>, SavedBlock) {
         let normed = self.input_layernorm.rows(x);
         probe.input(&[Module::QProj, Module::KProj, Module::VProj], &normed);
-        let q = rotary::forward(matmul::product_nt(&normed, &self.self_attn.q_proj), shape.angles());
-        let k = rotary::forward(matmul::product_nt(&normed, &self.self_attn.k_proj), shape.angles());
-        let v = matmul::product_nt(&normed, &self.self_attn.v_proj);
+        let Attention { q_proj, k_proj, v_proj, o_proj, biases } = &self.self_attn;
+        let q = bias::add(matmul::product_nt(&normed, q_proj), biases.q.as_ref());
+        let q = rotary::forward(q, shape.angles());
+        let k = bias::add(matmul::product_nt(&normed, k_proj), biases.k.as_ref());
+        let k = rotary::forward(k, shape.angles());
+        let v = bias::add(matmul::product_nt(&normed, v_proj), biases.v.as_ref());
         drop(normed);
         let mixed = attention::forward(&q, &k, &v, shape.attention);
         probe.input(&[Module::OProj], &mixed);
-        let middle = matmul::add_product_nt(x, &mixed, &self.self_attn.o_proj);
+        let middle = bias::add(matmul::add_product_nt(x, &mixed, o_proj), biases.o.as_ref());
         let normed = self.post_attention_layernorm.rows(&middle);
         probe.input(&[Module::GateProj, Module::UpProj], &normed);
         let gate = matmul::product_nt(&normed, &self.mlp.gate_proj);
@@ -152,7 +156,14 @@ impl Block {
         drop((middle, d_normed));
 
         // Attention: middle = x + o(attend(rope(q(h)), rope(k(h)), v(h))), h = norm(x).
+        let biases = &self.self_attn.biases;
+        let bias_of = |sink: &mut _, module: Module, dy: &Tensor<2>| {
+            if biases.get(module).is_some() {
+                GradientSink::vector(sink, module, bias::backward(dy));
+            }
+        };
         sink.matrix(Module::OProj, &d_middle, &mixed);
+        bias_of(sink, Module::OBias, &d_middle);
         drop(mixed);
         let d_mixed = matmul::product_nn(&d_middle, &self.self_attn.o_proj);
         let [dq, dk, dv] = attention::backward(&q, &k, &v, &d_mixed, shape.attention);
@@ -163,6 +174,9 @@ impl Block {
         sink.matrix(Module::QProj, &dq, &normed);
         sink.matrix(Module::KProj, &dk, &normed);
         sink.matrix(Module::VProj, &dv, &normed);
+        for (module, dy) in [(Module::QBias, &dq), (Module::KBias, &dk), (Module::VBias, &dv)] {
+            bias_of(sink, module, dy);
+        }
         drop(normed);
         let d_normed = matmul::product_nn(&dq, &self.self_attn.q_proj);
         let d_normed = matmul::add_product_nn(d_normed, &dk, &self.self_attn.k_proj);

@@ -1,6 +1,7 @@
-//! The Llama architecture, weights in Hugging Face layout under Hugging Face names.
+//! The Llama architecture, weights in Hugging Face layout under Hugging Face names; with biases of
+//! attention it is Qwen2's, with a window of attention Mistral's.
 //!
-//! Source: transformers `modeling_llama.py`. Matrices stay `[d_output, d_input]`, so an offset in
+//! Source: transformers `modeling_llama.py`, `modeling_qwen2.py`, `modeling_mistral.py`. Matrices stay `[d_output, d_input]`, so an offset in
 //! a spot is an offset in the checkpoint's tensor, and the transposed view is the layout that
 //! decoding reads fastest.
 
@@ -15,7 +16,7 @@ mod rope;
 mod vocabulary;
 mod weight;
 
-pub use attention::Attention;
+pub use attention::{Attention, AttentionBiases};
 pub use backward::{GradientSink, InputProbe, PassShape, SavedBlock};
 pub use block::Block;
 pub use cache::KvCache;
@@ -37,4 +38,13 @@ fn linear(x: Tensor<3>, weight: &Tensor<2>) -> Tensor<3> {
     let [batch, seq, d_input] = x.dims();
     let [d_output, _] = weight.dims();
     x.reshape([batch * seq, d_input]).matmul(weight.clone().transpose()).reshape([batch, seq, d_output])
+}
+
+/// [`linear`] and a bias of `[d_output]`, where there is one.
+fn biased_linear(x: Tensor<3>, weight: &Tensor<2>, bias: Option<&Tensor<1>>) -> Tensor<3> {
+    let y = linear(x, weight);
+    match bias {
+        Some(bias) => y + bias.clone().unsqueeze(),
+        None => y,
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::attention::{Past, causal_mask};
 use super::weight::{Weight, WeightMut, WeightRef};
-use super::{Attention, Block, KvCache, Mlp, RmsNorm, RotaryTable, VocabularyMatrix};
+use super::{Attention, AttentionBiases, Block, KvCache, Mlp, RmsNorm, RotaryTable, VocabularyMatrix};
 use crate::config::LlamaConfig;
 use crate::layout::{Module, ParameterLayout};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation::log_softmax};
@@ -87,25 +87,38 @@ impl LlamaParts {
             _ => unreachable!("the layout says matrix"),
         };
         let eps = self.config.rms_norm_eps;
-        let norm = |part: Vec<Weight>| match part.into_iter().next() {
-            Some(Weight::Vector(weight)) => RmsNorm { weight, eps },
+        let vector = |part: Vec<Weight>| match part.into_iter().next() {
+            Some(Weight::Vector(weight)) => weight,
             _ => unreachable!("the layout says vector"),
         };
+        let norm = |part: Vec<Weight>| RmsNorm { weight: vector(part), eps };
         let vocabulary = |part: Vec<Weight>| {
             VocabularyMatrix::new(part.into_iter().map(|band| matrix(vec![band])).collect())
         };
         let embed_tokens = vocabulary(next());
         let layers = (0..self.config.num_hidden_layers)
-            .map(|_| Block {
-                self_attn: Attention {
-                    q_proj: matrix(next()),
-                    k_proj: matrix(next()),
-                    v_proj: matrix(next()),
-                    o_proj: matrix(next()),
-                },
-                mlp: Mlp { gate_proj: matrix(next()), up_proj: matrix(next()), down_proj: matrix(next()) },
-                input_layernorm: norm(next()),
-                post_attention_layernorm: norm(next()),
+            .map(|layer| {
+                let mut block = Block {
+                    self_attn: Attention {
+                        q_proj: matrix(next()),
+                        k_proj: matrix(next()),
+                        v_proj: matrix(next()),
+                        o_proj: matrix(next()),
+                        biases: AttentionBiases::default(),
+                    },
+                    mlp: Mlp {
+                        gate_proj: matrix(next()),
+                        up_proj: matrix(next()),
+                        down_proj: matrix(next()),
+                    },
+                    input_layernorm: norm(next()),
+                    post_attention_layernorm: norm(next()),
+                };
+                let tensors = &self.layout.tensors()[self.layout.block(layer)];
+                for spec in tensors.iter().filter(|spec| spec.module.is_bias()) {
+                    *block.self_attn.biases.slot(spec.module) = Some(vector(next()));
+                }
+                block
             })
             .collect();
         let final_norm = norm(next());
@@ -159,6 +172,10 @@ impl Llama {
             (Module::PostAttentionLayernorm, Some(b)) => {
                 WeightRef::Vector(&b.post_attention_layernorm.weight)
             }
+            (bias @ (Module::QBias | Module::KBias | Module::VBias | Module::OBias), Some(b)) => {
+                let bias = b.self_attn.biases.get(bias);
+                WeightRef::Vector(bias.expect("in the layout only when the model has it"))
+            }
             (_, None) => unreachable!("block modules have a layer"),
         }
     }
@@ -184,6 +201,10 @@ impl Llama {
             (Module::PostAttentionLayernorm, Some(b)) => {
                 WeightMut::Vector(&mut b.post_attention_layernorm.weight)
             }
+            (bias @ (Module::QBias | Module::KBias | Module::VBias | Module::OBias), Some(b)) => {
+                let bias = b.self_attn.biases.slot(bias).as_mut();
+                WeightMut::Vector(bias.expect("in the layout only when the model has it"))
+            }
             (_, None) => unreachable!("block modules have a layer"),
         }
     }
@@ -192,7 +213,8 @@ impl Llama {
     #[cfg(feature = "autodiff")]
     pub(crate) fn tracked(&self) -> Self {
         let matrix = |w: &Tensor<2>| w.clone().autodiff().require_grad();
-        let norm = |n: &RmsNorm| RmsNorm { weight: n.weight.clone().autodiff().require_grad(), eps: n.eps };
+        let vector = |w: &Tensor<1>| w.clone().autodiff().require_grad();
+        let norm = |n: &RmsNorm| RmsNorm { weight: vector(&n.weight), eps: n.eps };
         Self {
             config: self.config.clone(),
             layout: self.layout.clone(),
@@ -207,6 +229,7 @@ impl Llama {
                         k_proj: matrix(&b.self_attn.k_proj),
                         v_proj: matrix(&b.self_attn.v_proj),
                         o_proj: matrix(&b.self_attn.o_proj),
+                        biases: b.self_attn.biases.map(vector),
                     },
                     mlp: Mlp {
                         gate_proj: matrix(&b.mlp.gate_proj),
@@ -222,7 +245,7 @@ impl Llama {
         }
     }
 
-    /// The same model with its matrices held as `dtype` (F32 or F16); norms stay f32. Only scoring
+    /// The same model with its matrices held as `dtype` (F32 or F16); norms and biases stay f32. Only scoring
     /// runs such a model.
     #[must_use]
     pub fn with_matrices_in(self, dtype: DType) -> Self {
@@ -239,6 +262,7 @@ impl Llama {
                         k_proj: cast(block.self_attn.k_proj),
                         v_proj: cast(block.self_attn.v_proj),
                         o_proj: cast(block.self_attn.o_proj),
+                        biases: block.self_attn.biases,
                     },
                     mlp: Mlp {
                         gate_proj: cast(block.mlp.gate_proj),
@@ -278,7 +302,7 @@ impl Llama {
         if seq > rope.length() {
             return Err(ForwardError::TooLong { found: seq, limit: rope.length() });
         }
-        let mask = causal_mask(0, seq, seq, &self.device);
+        let mask = causal_mask(0, seq, seq, self.config.sliding_window, &self.device);
         let x = self
             .layers
             .iter()
@@ -298,7 +322,7 @@ impl Llama {
             return Err(ForwardError::TooLong { found: end, limit: cache.capacity() });
         }
         let rows = cache.bucket(end);
-        let mask = causal_mask(start, tokens.len(), rows, &self.device);
+        let mask = causal_mask(start, tokens.len(), rows, self.config.sliding_window, &self.device);
         let mut x = self.embed(&[tokens]);
         for (block, keys_values) in self.layers.iter().zip(&mut cache.layers) {
             let past = Past { keys_values, start, rows };

@@ -6,7 +6,7 @@ use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor, TensorData};
 /// An owned weight, or one band of a vocabulary matrix while loading.
 #[derive(Debug, Clone)]
 pub enum Weight {
-    /// A norm's gain, `[hidden]`.
+    /// A norm's gain, `[hidden]`, or a bias, `[d_output]`.
     Vector(Tensor<1>),
     /// A projection, `[d_output, d_input]`, or a band of vocabulary rows.
     Matrix(Tensor<2>),
@@ -27,7 +27,7 @@ impl Weight {
 /// A weight of a model, borrowed.
 #[derive(Debug, Clone, Copy)]
 pub enum WeightRef<'a> {
-    /// A norm's gain, `[hidden]`.
+    /// A norm's gain, `[hidden]`, or a bias, `[d_output]`.
     Vector(&'a Tensor<1>),
     /// A projection, `[d_output, d_input]`.
     Matrix(&'a Tensor<2>),
@@ -54,7 +54,7 @@ fn flat(tensor: &Tensor<2>) -> Tensor<1> {
 /// A weight of a model, borrowed to edit it.
 #[derive(Debug)]
 pub enum WeightMut<'a> {
-    /// A norm's gain, `[hidden]`.
+    /// A norm's gain, `[hidden]`, or a bias, `[d_output]`.
     Vector(&'a mut Tensor<1>),
     /// A projection, `[d_output, d_input]`.
     Matrix(&'a mut Tensor<2>),

@@ -24,7 +24,7 @@ pub enum Estimator {
     Random,
     /// `|W_ij| · √(1/n Σ_t x_tj²)` for the linear layers of blocks, `x` what they read at `n` tokens
     /// (Sun et al. 2024, "A Simple and Effective Pruning Approach for Large Language Models"); 0
-    /// for embeddings, head and norms.
+    /// for embeddings, head, norms and biases.
     Wanda,
 }
 
@@ -148,7 +148,7 @@ pub struct TensorPart<'a> {
 
 /// Whether Wanda defines scores for tensors of this module.
 pub fn has_inputs(module: Module) -> bool {
-    !module.is_norm() && !module.is_vocabulary()
+    !module.is_norm() && !module.is_bias() && !module.is_vocabulary()
 }
 
 /// Random numbers of a position depend on seed and position alone, however the tensor is cut:

@@ -434,13 +434,13 @@ impl Scorer {
         layer: usize,
         sums: &mut Sums<'_>,
     ) -> Result<BTreeMap<SumKey, Tensor<2>>, ScoreError> {
-        let first = block_tensor(&self.layout, layer, Module::QProj);
         let mut taken = BTreeMap::new();
-        for tensor in first..first + crate::layout::BLOCK_MODULES.len() {
+        for tensor in self.layout.block(layer) {
             let spec = &self.layout.tensors()[tensor];
             let shape = match *spec.shape.as_slice() {
                 [rows, cols] => [rows, cols],
-                _ => [1, self.config.hidden_size],
+                // A vector is one row.
+                _ => [1, spec.shape.iter().product()],
             };
             for &reduction in &self.reductions {
                 let key = SumKey::main(reduction, tensor, 0);

@@ -270,9 +270,12 @@ impl Sizes {
         }
         let block_passes = if choice.keep_activations { 6.0 } else { 8.0 };
         let head_passes = if choice.head_resident { 6.0 } else { 8.0 };
-        // Scores and mix, half of them masked, 2 products forward and 5 backward.
-        let attention =
-            (config.num_hidden_layers * config.query_size() * request.seq_len) as f64 * (block_passes + 1.0);
+        // Scores and mix, half of them masked, 2 products forward and 5 backward. In a window of w keys
+        // the mean of n queries sees w − w²/2n of them.
+        let seq = request.seq_len.max(1) as f64;
+        let window = config.sliding_window.map_or(seq, |window| seq.min(window as f64));
+        let seen = window * (2.0 - window / seq);
+        let attention = (config.num_hidden_layers * config.query_size()) as f64 * seen * (block_passes + 1.0);
         block_passes * blocks + head_passes * head + attention
     }
 }

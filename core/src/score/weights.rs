@@ -4,8 +4,8 @@ use super::ScoreError;
 use super::sums::bands;
 use crate::checkpoint::CheckpointError;
 use crate::config::LlamaConfig;
-use crate::layout::{BLOCK_MODULES, Module, ParameterLayout};
-use crate::llama::{Attention, Block, Llama, Mlp, RmsNorm};
+use crate::layout::{Module, ParameterLayout};
+use crate::llama::{Attention, AttentionBiases, Block, Llama, Mlp, RmsNorm};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use std::ops::Range;
 
@@ -80,14 +80,17 @@ impl StreamedWeights {
             return Ok(block.clone());
         }
         self.last = None;
-        let first = block_tensor(&self.layout, layer, Module::QProj);
         let mut matrices = Vec::with_capacity(7);
         let mut norms = Vec::with_capacity(2);
-        for tensor in first..first + BLOCK_MODULES.len() {
+        let mut biases = AttentionBiases::default();
+        for tensor in self.layout.block(layer) {
             let spec = &self.layout.tensors()[tensor];
             if spec.module.is_norm() {
                 let gain = self.reader.read(tensor, 0..spec.numel())?;
                 norms.push(RmsNorm { weight: vector(gain, &self.device), eps: self.config.rms_norm_eps });
+            } else if spec.module.is_bias() {
+                let bias = self.reader.read(tensor, 0..spec.numel())?;
+                *biases.slot(spec.module) = Some(vector(bias, &self.device));
             } else {
                 let rows = spec.shape[0];
                 matrices.push(self.matrix(tensor, 0..rows)?);
@@ -98,7 +101,7 @@ impl StreamedWeights {
         let [input_layernorm, post_attention_layernorm] =
             <[RmsNorm; 2]>::try_from(norms).expect("a block has two norms");
         let block = Block {
-            self_attn: Attention { q_proj, k_proj, v_proj, o_proj },
+            self_attn: Attention { q_proj, k_proj, v_proj, o_proj, biases },
             mlp: Mlp { gate_proj, up_proj, down_proj },
             input_layernorm,
             post_attention_layernorm,
@@ -115,9 +118,9 @@ fn vector(values: Vec<f32>, device: &Device) -> Tensor<1> {
 
 /// Index of a tensor of a block.
 pub(super) fn block_tensor(layout: &ParameterLayout, layer: usize, module: Module) -> usize {
-    let within = BLOCK_MODULES.iter().position(|(known, _)| *known == module).expect("a module of a block");
-    let index = 1 + layer * BLOCK_MODULES.len() + within;
-    debug_assert_eq!((layout.tensors()[index].layer, layout.tensors()[index].module), (Some(layer), module));
+    let index = layout.block(layer).find(|&index| layout.tensors()[index].module == module);
+    let index = index.expect("a module of the block");
+    debug_assert_eq!(layout.tensors()[index].layer, Some(layer));
     index
 }
 
@@ -137,8 +140,7 @@ impl Weights {
             Self::Streamed(streamed) => {
                 let block = streamed.block(layer)?;
                 if let Some(next) = next {
-                    let first = block_tensor(&streamed.layout, next, Module::QProj);
-                    let tensors: Vec<usize> = (first..first + BLOCK_MODULES.len()).collect();
+                    let tensors: Vec<usize> = streamed.layout.block(next).collect();
                     streamed.reader.upcoming(&tensors);
                 }
                 Ok(block)

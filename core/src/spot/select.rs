@@ -16,7 +16,7 @@ pub enum Scope {
     NoNorm,
     /// All but the embedding and the output head.
     NoEmbedding,
-    /// The linear layers of the blocks only.
+    /// The matrices of the blocks' linear layers only: no biases, no norms, no embedding, no head.
     Blocks,
 }
 
@@ -27,7 +27,7 @@ impl Scope {
             Self::All => true,
             Self::NoNorm => !module.is_norm(),
             Self::NoEmbedding => !module.is_vocabulary(),
-            Self::Blocks => !module.is_norm() && !module.is_vocabulary(),
+            Self::Blocks => !module.is_norm() && !module.is_bias() && !module.is_vocabulary(),
         }
     }
 

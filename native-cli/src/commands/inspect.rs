@@ -34,13 +34,22 @@ pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<()> {
     };
     let plan = MemoryPlan::new(config, &request);
     let kind = format!(
-        "Llama, {} layers, hidden {}, intermediate {}, {} heads of {} ({} key/value), vocabulary {}, context {}, {} embeddings",
+        "{}, {} layers, hidden {}, intermediate {}, {} heads of {} ({} key/value){}{}, vocabulary {}, context {}, {} embeddings",
+        config.family.name(),
         config.num_hidden_layers,
         config.hidden_size,
         config.intermediate_size,
         config.num_attention_heads,
         config.head_dim,
         config.num_key_value_heads,
+        match (config.qkv_bias, config.o_bias) {
+            (true, true) => " with biases",
+            (true, false) => " with biases of q, k and v",
+            (false, _) => "",
+        },
+        config
+            .sliding_window
+            .map_or_else(String::new, |window| format!(", window {}", grouped(window as u64))),
         config.vocab_size,
         config.max_position_embeddings,
         if config.tie_word_embeddings { "tied" } else { "untied" }
@@ -48,7 +57,7 @@ pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<()> {
     if args.json {
         return output::json(&json!({
             "schema_version": 1,
-            "architecture": "LlamaForCausalLM",
+            "architecture": config.family.architecture(),
             "parameters": parameters,
             "config": serde_json::from_str::<serde_json::Value>(&model.config_json)?,
             "tensors": layout.tensors().iter().zip(&stored).map(|(spec, (_, dtype, _))| json!({
