@@ -3,7 +3,7 @@
 use crate::layout::Module;
 
 /// Tensors of a block by the part of their name between the layer's number and the kind of tensor.
-const OF_BLOCKS: [(&str, Module); 9] = [
+const OF_BLOCKS: [(&str, Module); 13] = [
     ("self_attn.q_proj.weight", Module::QProj),
     ("self_attn.k_proj.weight", Module::KProj),
     ("self_attn.v_proj.weight", Module::VProj),
@@ -13,6 +13,10 @@ const OF_BLOCKS: [(&str, Module); 9] = [
     ("mlp.down_proj.weight", Module::DownProj),
     ("input_layernorm.weight", Module::InputLayernorm),
     ("post_attention_layernorm.weight", Module::PostAttentionLayernorm),
+    ("self_attn.q_proj.bias", Module::QBias),
+    ("self_attn.k_proj.bias", Module::KBias),
+    ("self_attn.v_proj.bias", Module::VBias),
+    ("self_attn.o_proj.bias", Module::OBias),
 ];
 
 /// Module and layer of a tensor by its name; `None` for names that no Llama has.
@@ -44,6 +48,10 @@ impl Module {
             Self::PostAttentionLayernorm => "post_attention_layernorm",
             Self::Norm => "norm",
             Self::LmHead => "lm_head",
+            Self::QBias => "q_proj.bias",
+            Self::KBias => "k_proj.bias",
+            Self::VBias => "v_proj.bias",
+            Self::OBias => "o_proj.bias",
         }
     }
 }
@@ -58,7 +66,8 @@ mod tests {
     fn every_tensor_of_a_layout_is_known_by_its_name() {
         let config = LlamaConfig::from_json(
             r#"{"model_type":"llama","vocab_size":6,"hidden_size":4,"intermediate_size":3,
-            "num_hidden_layers":12,"num_attention_heads":2,"max_position_embeddings":8,"rms_norm_eps":1e-5}"#,
+            "num_hidden_layers":12,"num_attention_heads":2,"max_position_embeddings":8,"rms_norm_eps":1e-5,
+            "attention_bias":true}"#,
         );
         for spec in ParameterLayout::new(&config.unwrap()).tensors() {
             assert_eq!(module_of(&spec.name), Some((spec.module, spec.layer)), "{}", spec.name);

@@ -132,6 +132,8 @@ fn side(spec: &TensorSpec, hidden: usize) -> Option<Side> {
         Module::OProj | Module::DownProj => {
             (spec.shape.len() == 2 && spec.shape[0] == hidden).then_some(Side::Row)
         }
+        // What they are added to is no residual stream, even where it is as wide.
+        Module::QBias | Module::KBias | Module::VBias => None,
         _ => (spec.shape.last() == Some(&hidden)).then_some(Side::Column),
     }
 }
