@@ -205,6 +205,9 @@ pub(crate) fn step_places(step: f64) -> usize {
     usize::try_from(-exponent(step * (1.0 + 1e-9))).unwrap_or(0)
 }
 
+/// How far beyond a tick, in steps, a range may end without getting another tick.
+const SPILL: f64 = 0.25;
+
 fn linear(mut low: f64, mut high: f64, wanted: usize, fixed: bool) -> Fitted {
     let size = low.abs().max(high.abs());
     // Equal values, or so near that ticks could not be told apart.
@@ -213,8 +216,13 @@ fn linear(mut low: f64, mut high: f64, wanted: usize, fixed: bool) -> Fitted {
         (low, high) = (low - pad, high + pad);
     }
     let step = nice_step((high - low) / wanted.max(2) as f64);
-    let first = if fixed { (low / step - 1e-9).ceil() } else { (low / step + 1e-9).floor() };
-    let last = if fixed { (high / step + 1e-9).floor() } else { (high / step - 1e-9).ceil() };
+    // A range that ends just beyond a tick ends there, and not at the next one: most of a step would be
+    // empty.
+    let spill = |beyond: f64| fixed || (beyond > 1e-9 && beyond < SPILL);
+    let below = (low / step).ceil() - low / step;
+    let above = high / step - (high / step).floor();
+    let first = if spill(below) { (low / step - 1e-9).ceil() } else { (low / step + 1e-9).floor() };
+    let last = if spill(above) { (high / step + 1e-9).floor() } else { (high / step - 1e-9).ceil() };
     let mut ticks = Vec::new();
     let mut at = first;
     while at <= last && ticks.len() < 100 {
@@ -224,8 +232,9 @@ fn linear(mut low: f64, mut high: f64, wanted: usize, fixed: bool) -> Fitted {
         at += 1.0;
     }
     if !fixed {
-        low = ticks.first().copied().unwrap_or(low).min(low);
-        high = ticks.last().copied().unwrap_or(high).max(high);
+        let room = step * SPILL / 4.0;
+        low = ticks.first().map_or(low, |&tick| tick.min(if spill(below) { low - room } else { low }));
+        high = ticks.last().map_or(high, |&tick| tick.max(if spill(above) { high + room } else { high }));
     }
     let plain = size < 1e9 && step >= 1e-6;
     let digits = usize::try_from(exponent(size.max(step)) - exponent(step)).unwrap_or(0) + 2;
@@ -298,7 +307,11 @@ mod tests {
     fn ticks_are_round_numbers() {
         let axis = Axis::new("loss", "nats");
         assert_eq!(axis.fit([0.13, 3.8].into_iter(), 5).labels, ["0", "1", "2", "3", "4"]);
-        assert_eq!(axis.fit([0.1, 0.52].into_iter(), 5).labels, ["0.1", "0.2", "0.3", "0.4", "0.5", "0.6"]);
+        assert_eq!(axis.fit([0.1, 0.52].into_iter(), 5).labels, ["0.1", "0.2", "0.3", "0.4", "0.5"]);
+        // What is just below zero gets no tick of its own, and has room all the same.
+        let fitted = axis.fit([-0.01, 5.9].into_iter(), 5);
+        assert_eq!(fitted.labels, ["0", "2", "4", "6"]);
+        assert!(fitted.low < -0.01 && fitted.low > -0.5);
         let log = axis.log();
         assert_eq!(
             log.fit([1e-5, 0.3, 5.0].into_iter(), 5).labels,
@@ -358,8 +371,11 @@ mod tests {
             prop_assert_eq!(labels.len(), fitted.ticks.len(), "{:?}", fitted);
             for value in values.into_iter().filter(|value| axis.can_draw(*value)) {
                 prop_assert!(fitted.holds(value), "{} {:?}", value, fitted);
-                let slack = value.abs() * 1e-6;
-                let [first, .., last] = fitted.ticks[..] else { panic!("one tick") };
+                let [first, second, ..] = fitted.ticks[..] else { panic!("one tick") };
+                let last = fitted.ticks[fitted.ticks.len() - 1];
+                // On a linear axis what is less than a quarter of a step beyond a tick has none of its own.
+                let spill = if log { 0.0 } else { SPILL * (second - first) };
+                let slack = value.abs() * 1e-6 + spill;
                 prop_assert!(first <= value + slack && last >= value - slack, "{} {:?}", value, fitted);
             }
         }

@@ -260,7 +260,7 @@ fn verdict_figure(study: &Study, scope: &ScopeFindings, measured: Measure) -> Bl
         if groups.last().is_none_or(|group| group.name != name) {
             groups.push(BarGroup { name, bars: Vec::new() });
         }
-        let label = format!("spot less {}", arm(&verdict.control, general));
+        let label = arm(&verdict.control, general);
         let bar = match verdict.difference {
             Some(d) => Bar::new(label, style(&verdict.control), d.value).with_interval(d.low, d.high),
             None => Bar { label, style: style(&verdict.control), value: None, low: None, high: None },
@@ -670,12 +670,11 @@ fn location_figure(scope: &ScopeFindings, at: &LocationAt) -> Block {
             row
         })
         .collect();
-    let linear = inside.iter().filter(|module| !module.contains("norm")).count();
-    // After the linear layers and after the norms of blocks.
-    let mut group_breaks: Vec<usize> =
-        [linear, inside.len()].into_iter().filter_map(|rows| rows.checked_sub(1)).collect();
-    group_breaks.retain(|&after| after + 1 < inside.len() + outside.len());
-    group_breaks.dedup();
+    let rows: Vec<String> = inside.iter().chain(&outside).cloned().collect();
+    // A gap wherever another kind of tensor begins.
+    let kind = |row: usize| (row >= inside.len(), rows[row].contains("norm"), rows[row].ends_with(".bias"));
+    let group_breaks: Vec<usize> =
+        (1..rows.len()).filter(|&row| kind(row) != kind(row - 1)).map(|row| row - 1).collect();
     let most =
         at.cells.iter().filter_map(|cell| Some((cell, cell.enrichment?))).max_by(|a, b| a.1.total_cmp(&b.1));
     let fullest = at.cells.iter().max_by_key(|cell| cell.count);
@@ -700,7 +699,7 @@ fn location_figure(scope: &ScopeFindings, at: &LocationAt) -> Block {
         ),
         row_label: "Module".to_owned(),
         col_label: "Layer".to_owned(),
-        rows: inside.iter().chain(&outside).cloned().collect(),
+        rows,
         cols,
         cells,
         scale: ColorScale::Log2Enrichment,

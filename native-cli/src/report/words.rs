@@ -21,7 +21,7 @@ pub(super) fn arm(name: &str, general: &str) -> String {
         "spot" => "coding spot".to_owned(),
         "random" => "random, same tensors".to_owned(),
         "magnitude" => "largest weights".to_owned(),
-        "magnitude-matched" => "largest weights, same tensors".to_owned(),
+        "magnitude-matched" => "largest, same tensors".to_owned(),
         "general" => format!("{} spot", capitalised(general)),
         "minus-general" => format!("coding spot without {}'s", capitalised(general)),
         other => match other.split_once(':') {
