@@ -542,6 +542,9 @@ pub(crate) struct ReportArgs {
     /// HTML file to write
     #[arg(short, long)]
     pub(crate) out: PathBuf,
+    /// Also write the figures as one JSON file, for the page (figures.json beside a model) and for reuse
+    #[arg(long)]
+    pub(crate) figures: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,8 @@
 //! The page: [`state`], [`slider`] and [`format`] compute and are tested natively; the rest draws
 //! and talks to the worker.
 
+#[cfg(test)]
+mod charts;
 pub mod format;
 pub mod slider;
 pub mod state;

@@ -3,6 +3,7 @@
 mod alert;
 mod arm_pane;
 mod backend;
+mod findings;
 mod k_control;
 mod loader;
 mod page;

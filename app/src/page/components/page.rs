@@ -3,6 +3,7 @@
 use super::alert::Alert;
 use super::arm_pane::ArmPane;
 use super::backend::BackendChip;
+use super::findings::Findings;
 use super::k_control::KControl;
 use super::loader::Loader;
 use super::prompt::Prompt;
@@ -42,6 +43,7 @@ pub(crate) fn Page() -> impl IntoView {
                 <ArmPane arm=Arm::Original/>
                 <ArmPane arm=Arm::Spot/>
             </div>
+            <Findings/>
         </main>
         <footer class="bottom">
             <p>
