@@ -162,6 +162,29 @@ test('loading can be cancelled and begun again', async () => {
   await page.close();
 });
 
+test('what a study found is shown before anything is loaded, in the scope that is chosen', async () => {
+  for (const width of [1280, 390]) {
+    const { page, problems, at } = await open('', { viewport: { width, height: 900 } });
+    const findings = at('findings');
+    await findings.waitFor({ timeout: 1 * minutes });
+    assert.equal(await findings.getAttribute('data-source'), 'recorded');
+    const figure = (name) => at(`figure-${name}-no-norm`);
+    for (const name of ['dose-code', 'dose-gap', 'location', 'matrix']) {
+      const drawn = figure(name).locator('svg[role=img]:visible');
+      assert.equal(await drawn.count(), 1, `${name} is drawn once at ${width}`);
+      assert.match(await figure(name).locator('figcaption').innerText(), /\d/);
+      // The values as a table, too.
+      await figure(name).locator('summary').click();
+      assert.ok((await figure(name).locator('table td:visible').count()) > 3);
+    }
+    const sideways = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok(sideways <= 0, `the page is ${sideways} pixels wider than the window`);
+    await page.screenshot({ path: join(shots, `findings-${width}.png`), fullPage: true });
+    assert.deepEqual(problems, []);
+    await page.close();
+  }
+});
+
 test('a damaged model is refused in words', async () => {
   const { page, at } = await open('?cpu=1');
   await page.route('**/model.safetensors', (route) =>

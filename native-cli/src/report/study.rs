@@ -40,7 +40,7 @@ pub(super) fn lead(study: &Study) -> Vec<String> {
         format!(
             "Losses are in nats per token; lower is better, and guessing every token alike costs {} nats. \
              Intervals in brackets are 95 %, from {} paired bootstrap resamples of documents (BCa), and of \
-             random draws where there are any.",
+             random draws where there are any; they are not corrected for the number of comparisons.",
             vocabulary(study).map_or("ln V".to_owned(), |size| fixed((size as f64).ln(), 2)),
             thousands(study.settings.resamples as u64)
         ),

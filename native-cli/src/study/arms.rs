@@ -3,6 +3,7 @@
 use crate::run::{Choice, Run};
 use codingspot_core::llama::Llama;
 use codingspot_core::spot::{Operand, Scope, Spot, difference, magnitude, matched_magnitude, matched_random};
+use std::cell::OnceCell;
 
 /// A ranking of parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub(crate) struct Rankings<'a> {
     pub(crate) minus_k: f64,
     /// Share of rankings that are measured at one k, percent.
     pub(crate) k: f64,
+    /// The spot, once it was selected: most controls are matched to it.
+    pub(crate) spot: OnceCell<Spot>,
 }
 
 impl Rankings<'_> {
@@ -64,12 +67,10 @@ impl Rankings<'_> {
     pub(crate) fn of(&self, arm: &Arm, model: &Llama) -> anyhow::Result<Spot> {
         let choice = |k: f64| Choice::global(self.scope, k);
         Ok(match arm {
-            Arm::Spot => self.code.select(choice(self.max_k), None)?,
-            Arm::Random(seed) => matched_random(&self.of(&Arm::Spot, model)?, *seed),
-            Arm::Magnitude => pollster::block_on(magnitude(model, &self.of(&Arm::Spot, model)?))?,
-            Arm::MagnitudeMatched => {
-                pollster::block_on(matched_magnitude(model, &self.of(&Arm::Spot, model)?))?
-            }
+            Arm::Spot => self.spot()?.clone(),
+            Arm::Random(seed) => matched_random(self.spot()?, *seed),
+            Arm::Magnitude => pollster::block_on(magnitude(model, self.spot()?))?,
+            Arm::MagnitudeMatched => pollster::block_on(matched_magnitude(model, self.spot()?))?,
             Arm::General => self.general.select(choice(self.max_k), None)?,
             Arm::MinusGeneral => {
                 // Enough of the one that as much as the spot has is left.
@@ -84,6 +85,14 @@ impl Rankings<'_> {
                 self.code.select(choice(self.k), Some(&rest))?
             }
         })
+    }
+
+    fn spot(&self) -> anyhow::Result<&Spot> {
+        if let Some(spot) = self.spot.get() {
+            return Ok(spot);
+        }
+        let spot = self.code.select(Choice::global(self.scope, self.max_k), None)?;
+        Ok(self.spot.get_or_init(|| spot))
     }
 
     /// The ranking of one language, up to the k of single measurements.

@@ -243,6 +243,7 @@ impl Runs {
             max_k: request.max_k,
             minus_k: request.minus_k,
             k: request.k,
+            spot: std::cell::OnceCell::new(),
         }
     }
 }
