@@ -489,7 +489,7 @@ pub(crate) struct SelectArgs {
     #[arg(long, value_parser = percent)]
     pub(crate) minus_k: Option<f64>,
     /// Compare runs even if they were scored by different settings
-    #[arg(long)]
+    #[arg(long, requires = "minus")]
     pub(crate) across_settings: bool,
     /// Print one JSON document
     #[arg(long)]

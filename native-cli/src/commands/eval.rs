@@ -1,7 +1,7 @@
 //! `codingspot eval`.
 
 use crate::args::{ControlChoice, EvalArgs, TaskChoice, UsageError};
-use crate::corpus::CorpusDirectory;
+use crate::corpus::{CorpusDirectory, check_distinct};
 use crate::measure::{Arm, NllSettings, Subset, nll};
 use crate::model::ModelDirectory;
 use crate::results::{EvalFile, versions};
@@ -21,6 +21,7 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
     }
     let corpus = CorpusDirectory::open(&args.corpus)?;
     let languages = args.languages.clone().unwrap_or_else(|| corpus.languages());
+    check_distinct(&languages)?;
     let model = ModelDirectory::open(&args.model)?;
     let tokenizer = model.tokenizer()?;
     let seq_len = args.seq_len.min(model.config.max_position_embeddings);

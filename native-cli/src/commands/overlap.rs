@@ -52,6 +52,17 @@ pub(crate) fn run(args: &OverlapArgs) -> anyhow::Result<()> {
         Input::Run(_) => None,
     });
     let scope = args.scope.map(Scope::from).or(of_spots).unwrap_or_default();
+    for input in &inputs {
+        if let Input::Spot(Ranking { name, spot }) = input {
+            let found = spot.header().scope;
+            anyhow::ensure!(
+                args.scope.is_none() || found == scope,
+                "{name} has scope {}, not the {} of --scope; select it in that scope",
+                found.name(),
+                scope.name()
+            );
+        }
+    }
     let found = match inputs.as_slice() {
         [Input::Run(run)] => by_language(run, scope, &ks)?,
         [Input::Spot(ranking)] => anyhow::bail!(
