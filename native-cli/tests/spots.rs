@@ -145,19 +145,22 @@ impl Stored {
         self.data.chunks_exact(self.width()).map(of).collect()
     }
 
-    /// The nearest number of this type, of two the one with an even last bit: by looking at all.
+    /// The nearest number of this type, of two the one with an even last bit: among all of them.
     fn nearest(&self, value: f32) -> Vec<u8> {
-        if self.dtype == Dtype::F32 {
-            return value.to_le_bytes().to_vec();
-        }
-        let of = |bits: u16| {
-            if self.dtype == Dtype::F16 { half(bits) } else { f32::from_bits(u32::from(bits) << 16) }
+        let (end, of): (u16, fn(u16) -> f32) = match self.dtype {
+            Dtype::F32 => return value.to_le_bytes().to_vec(),
+            Dtype::F16 => (0x7c00, half),
+            _ => (0x7f80, |bits| f32::from_bits(u32::from(bits) << 16)),
         };
-        let distance = |bits: u16| (f64::from(of(bits)) - f64::from(value)).abs();
-        let found = (0..=u16::MAX)
-            .filter(|&bits| of(bits).is_finite() && of(bits).is_sign_negative() == value.is_sign_negative())
-            .min_by(|&a, &b| distance(a).total_cmp(&distance(b)).then((a & 1).cmp(&(b & 1))));
-        found.unwrap().to_le_bytes().to_vec()
+        // Numbers that are not negative ascend with their bits.
+        let all: Vec<u16> = (0..end).collect();
+        let above = all.partition_point(|&bits| of(bits) < value.abs());
+        let distance = |bits: u16| (f64::from(of(bits)) - f64::from(value.abs())).abs();
+        let neighbours = all[above.saturating_sub(1)..all.len().min(above + 1)].iter().copied();
+        let found =
+            neighbours.min_by(|&a, &b| distance(a).total_cmp(&distance(b)).then((a & 1).cmp(&(b & 1))));
+        let sign = if value.is_sign_negative() { 0x8000 } else { 0 };
+        (found.unwrap() | sign).to_le_bytes().to_vec()
     }
 }
 

@@ -268,14 +268,14 @@ fn a_study_that_is_killed_goes_on_to_the_same_findings() {
     let expected = findings(&root.join("whole"));
     let whole = fs::read(root.join("whole/points.jsonl")).unwrap();
     let mut hit = 0;
-    for (number, out) in (0_u32..).zip(["a", "b", "c", "d", "e", "f", "g", "h"]) {
+    for (number, out) in (0_u32..).zip(["a", "b", "c", "d", "e"]) {
         let args = study(root, out, &[]);
         let folder = root.join(out);
         // Killed twice on the way, at moments that together cover a study.
         for round in 0..2 {
             let mut child =
                 program().args(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-            std::thread::sleep(length.mul_f64((f64::from(number) + 0.5) / 8.0));
+            std::thread::sleep(length.mul_f64((f64::from(number) + 0.5) / 5.0));
             child.kill().unwrap();
             let killed = child.wait().unwrap().code().is_none();
             hit += u32::from(killed);
@@ -286,11 +286,11 @@ fn a_study_that_is_killed_goes_on_to_the_same_findings() {
         succeed(&strs(&args));
         assert!(findings(&folder) == expected, "killed in {out}");
         assert!(fs::read(folder.join("points.jsonl")).unwrap() == whole, "killed in {out}");
-        // A finished study is computed again from what was measured, at once.
-        succeed(&strs(&args));
-        assert!(findings(&folder) == expected);
     }
-    assert!(hit >= 6, "{hit} kills hit a running study");
+    // A finished study is computed again from what was measured, at once.
+    succeed(&strs(&study(root, "whole", &[])));
+    assert!(findings(&root.join("whole")) == expected);
+    assert!(hit >= 4, "{hit} kills hit a running study");
     // A line that a kill cut, and settings that were not renamed yet.
     let cut = root.join("a/points.jsonl");
     fs::write(&cut, &whole[..whole.len() * 2 / 3]).unwrap();
