@@ -578,11 +578,11 @@ fn midranks(values: &[f32]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&a, &b| values[a].partial_cmp(&values[b]).unwrap());
     let mut ranks = vec![0.0; values.len()];
+    let mut below = 0;
     for group in order.chunk_by(|&a, &b| values[a].to_bits() == values[b].to_bits()) {
-        let first = group.as_ptr() as usize - order.as_ptr() as usize;
-        let first = first / size_of::<usize>();
-        let rank = first as f64 + (group.len() + 1) as f64 / 2.0;
+        let rank = f64::midpoint(1.0, group.len() as f64) + f64::from(below);
         group.iter().for_each(|&index| ranks[index] = rank);
+        below += group.len() as u32;
     }
     ranks
 }
