@@ -245,7 +245,7 @@ fn shard(text: &str) -> Result<Shard, String> {
         .and_then(|(index, count)| Some(Shard { index: index.parse().ok()?, count: count.parse().ok()? }));
     match parsed {
         Some(shard) if (1..=shard.count).contains(&shard.index) && shard.count <= 1 << 16 => Ok(shard),
-        _ => Err(format!("{text:?} is not a shard; expected i/n with i from 1 to n, for instance 2/8")),
+        _ => Err(format!("{text:?} is not a part; expected i/n with i from 1 to n, for instance 2/8")),
     }
 }
 
@@ -489,7 +489,7 @@ pub(crate) struct SelectArgs {
     #[arg(long, value_parser = percent)]
     pub(crate) minus_k: Option<f64>,
     /// Compare runs even if they were scored by different settings
-    #[arg(long)]
+    #[arg(long, requires = "minus")]
     pub(crate) across_settings: bool,
     /// Print one JSON document
     #[arg(long)]

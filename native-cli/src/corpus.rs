@@ -1,5 +1,6 @@
 //! Corpus directories: one file a language.
 
+use crate::args::UsageError;
 use crate::scoring::Shard;
 use anyhow::Context as _;
 use codingspot_core::corpus::{CODE_LANGUAGES, Document};
@@ -15,6 +16,17 @@ use std::path::{Path, PathBuf};
 const MAX_FILE_BYTES: u64 = 8 << 30;
 /// Endings of a corpus file.
 const ENDINGS: [&str; 2] = [".jsonl", ".jsonl.gz"];
+
+/// Checks that no language is named twice: it would count twice.
+pub(crate) fn check_distinct(languages: &[String]) -> Result<(), UsageError> {
+    let twice = (1..languages.len()).find(|&index| languages[..index].contains(&languages[index]));
+    match twice {
+        Some(index) => {
+            Err(UsageError(format!("{} is named twice; name each language once", languages[index])))
+        }
+        None => Ok(()),
+    }
+}
 
 /// Which documents of a corpus are used, and in what order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

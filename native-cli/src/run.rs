@@ -1,6 +1,6 @@
 //! The directory that scoring leaves: `total/`, `languages/`, `manifest.json`.
 
-use crate::corpus::Sample;
+use crate::corpus::{Sample, check_distinct};
 use crate::model::read_text;
 use crate::scoring::Shard;
 use crate::selection::{self, ScoreFile, safetensors_in};
@@ -223,6 +223,7 @@ impl Run {
 
     fn check_languages(&self, chosen: &[String]) -> anyhow::Result<()> {
         let all = self.languages();
+        check_distinct(chosen)?;
         for language in chosen {
             anyhow::ensure!(
                 all.contains(language),
@@ -254,18 +255,16 @@ impl Run {
     }
 
     fn header(&self, choice: Choice, languages: Vec<String>) -> SpotHeader {
-        let mut header = SpotHeader::new(
+        let in_scope = self.layout.tensors().iter().filter(|spec| choice.scope.contains(spec.module));
+        SpotHeader::new(
             &self.layout,
             self.manifest.model.fingerprint,
             choice.scope,
             choice.max_k,
             self.manifest.settings.estimator,
             languages,
-        );
-        header.group = choice.group;
-        let in_scope = self.layout.tensors().iter().filter(|spec| choice.scope.contains(spec.module));
-        header.group_sizes = group_sizes(in_scope, choice.group);
-        header
+        )
+        .in_groups(choice.group, group_sizes(in_scope, choice.group))
     }
 
     /// Ranks the highest scores of the total, or of the sum of some languages.
@@ -293,14 +292,28 @@ impl Run {
         if self.keeps_language_scores() {
             return self.select(choice, Some(&name));
         }
-        let top = crate::spot::read(&self.path.join("languages").join(language).join("top.safetensors"))?;
+        if self.manifest.languages.len() == 1 {
+            // The total is its scores.
+            return self.select(choice, None);
+        }
+        anyhow::ensure!(
+            choice.group == Group::Global,
+            "{} kept the {TOP_PERCENT} % highest scores of {language}, which are not those of every {}; score \
+             with --keep-language-scores",
+            self.path.display(),
+            choice.group.name()
+        );
+        let path = self.path.join("languages").join(language).join("top.safetensors");
+        let top = crate::spot::read(&path)?;
+        top.check(&self.layout, &self.manifest.model.fingerprint)
+            .with_context(|| format!("{} was refused", path.display()))?;
         let header = self.header(choice, name.to_vec());
         let wanted = usize::try_from(count_of(header.parameters_in_scope, choice.max_k))?;
         let tensors = self.layout.tensors();
         let inside = |entry: &Ranked| choice.scope.contains(tensors[usize::from(entry.tensor)].module);
         let ranked: Vec<Ranked> = top.ranked(0..top.len()).filter(inside).take(wanted).collect();
         anyhow::ensure!(
-            ranked.len() == wanted && choice.group == Group::Global,
+            ranked.len() == wanted,
             "k = {} % of scope {} is beyond what {} kept of {language} (the {TOP_PERCENT} % highest of all \
              parameters, {} of them in this scope); score with --keep-language-scores for more",
             choice.max_k,

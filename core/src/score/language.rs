@@ -43,8 +43,8 @@ impl LanguageScorer {
         }
     }
 
-    /// One forward and one backward pass over `rows`, all of one length; returns their mean loss
-    /// in nats.
+    /// One forward and one backward pass over `rows`; returns their mean loss in nats. Shorter rows
+    /// are padded, but for estimators of inputs, which need one length.
     ///
     /// # Errors
     /// [`ScoreError`]; nothing of the batch counts then, and the scorer is of no more use.

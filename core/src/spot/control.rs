@@ -3,13 +3,15 @@
 use super::file::Spot;
 use super::{Ranked, StreamingTop, select};
 use crate::llama::{ForwardError, Llama};
-use rand::{SeedableRng as _, seq::index};
+use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use std::collections::HashMap;
 use std::vec::IntoIter;
 
 /// A random spot matched to `spot`: at every rank the same tensor, another offset drawn without
 /// replacement. So every prefix has the same number of parameters in each tensor as the spot's, and
-/// prefixes nest. Reproducible: `ChaCha8` seeded with `seed`, one stream a tensor.
+/// prefixes nest. Reproducible: `ChaCha8` seeded with `seed`, one stream a tensor; what is drawn does
+/// not depend on how many are drawn after it, so a longer spot's control begins with a shorter one's.
 ///
 /// Scores are 0; the header's `control` names the seed.
 pub fn matched_random(spot: &Spot, seed: u64) -> Spot {
@@ -20,16 +22,30 @@ pub fn matched_random(spot: &Spot, seed: u64) -> Spot {
         .map(|(stream, (count, tensor))| {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             rng.set_stream(stream as u64);
-            let numel = usize::try_from(tensor.numel()).expect("a tensor that fits this machine");
-            let draw = |offset| (u32::try_from(offset).expect("offsets of a spot fit 32 bits"), 0.0);
-            index::sample(&mut rng, numel, count).into_iter().map(draw).collect::<Vec<_>>().into_iter()
+            let draws = draw_offsets(&mut rng, tensor.numel(), count);
+            draws.into_iter().map(|offset| (offset, 0.0)).collect::<Vec<_>>().into_iter()
         })
         .collect();
     matched(spot, draws, format!("random:{seed}"))
 }
 
-/// The largest weights of `spot`'s scope, as many: a ranking of its own by |θ|. `model` must not be
-/// ablated. The header's `control` is `magnitude`.
+/// `count` different numbers below `numel`, in the order in which they are drawn: the first steps of a
+/// Fisher–Yates shuffle of all, of which only what was moved is remembered.
+fn draw_offsets(rng: &mut ChaCha8Rng, numel: u64, count: usize) -> Vec<u32> {
+    let mut moved: HashMap<u64, u64> = HashMap::with_capacity(count);
+    (0..numel)
+        .take(count)
+        .map(|place| {
+            let chosen = rng.random_range(place..numel);
+            let here = moved.remove(&place).unwrap_or(place);
+            let drawn = if chosen == place { here } else { moved.insert(chosen, here).unwrap_or(chosen) };
+            u32::try_from(drawn).expect("offsets of a spot fit 32 bits")
+        })
+        .collect()
+}
+
+/// The largest weights of `spot`'s scope, as many: a ranking of its own by |θ|. A k means as many
+/// parameters as the spot's. `model` must not be ablated. The header's `control` is `magnitude`.
 ///
 /// # Errors
 /// [`ForwardError::Device`] when the device fails.

@@ -14,6 +14,8 @@ use std::ops::Range;
 
 /// Version of the format.
 const FORMAT: u32 = 1;
+/// Version of spots whose k counts in groups, which builds that know no groups must not read.
+const GROUPED_FORMAT: u32 = 2;
 /// Metadata key of the header.
 const HEADER_KEY: &str = "codingspot";
 
@@ -24,7 +26,7 @@ pub enum SpotError {
     #[error("not a spot file: {0}")]
     Malformed(String),
     /// The format is of another version.
-    #[error("the spot file has format {found}, this build reads {FORMAT}; select it again")]
+    #[error("the spot file has format {found}, this build reads up to {GROUPED_FORMAT}; select it again")]
     Version {
         /// Version in the file.
         found: u32,
@@ -148,6 +150,13 @@ impl SpotHeader {
             derived: None,
         }
     }
+
+    /// The same of a selection in which parameters compete in groups.
+    #[must_use]
+    pub fn in_groups(self, group: Group, group_sizes: Vec<GroupSize>) -> Self {
+        let format = if group == Group::Global { FORMAT } else { GROUPED_FORMAT };
+        Self { format, group, group_sizes, ..self }
+    }
 }
 
 /// A ranked set of parameters.
@@ -223,10 +232,9 @@ impl Spot {
     pub(super) fn derive(&self, derived: String, ranked: &[Ranked]) -> Self {
         let header = SpotHeader {
             max_k: 100.0 * ranked.len() as f64 / self.header.parameters_in_scope.max(1) as f64,
-            group: Group::Global,
-            group_sizes: Vec::new(),
+            control: None,
             derived: Some(derived),
-            ..self.header.clone()
+            ..self.header.clone().in_groups(Group::Global, Vec::new())
         };
         Self::new(header, ranked)
     }
@@ -320,7 +328,7 @@ impl Spot {
             .and_then(|entries| entries.get(HEADER_KEY))
             .ok_or_else(|| malformed(format!("its metadata has no {HEADER_KEY:?} entry")))?;
         let version: Versioned = serde_json::from_str(header).map_err(|e| malformed(e.to_string()))?;
-        if version.format != FORMAT {
+        if !(FORMAT..=GROUPED_FORMAT).contains(&version.format) {
             return Err(SpotError::Version { found: version.format });
         }
         let header: SpotHeader = serde_json::from_str(header).map_err(|e| malformed(e.to_string()))?;
@@ -480,7 +488,11 @@ mod tests {
             prop_assert_eq!(control.tensor(), spot.tensor());
             // Parsing checks that offsets are inside their tensors and unique.
             prop_assert_eq!(&Spot::from_bytes(&control.to_bytes()).unwrap(), &control);
-            prop_assert_eq!(matched_random(&spot, seed), control);
+            prop_assert_eq!(&matched_random(&spot, seed), &control);
+            // A shorter spot has the beginning of the same control.
+            let half: Vec<Ranked> = spot.ranked(0..spot.len() / 2).collect();
+            let short = matched_random(&Spot::new(header(), &half), seed);
+            prop_assert_eq!(short.offset(), &control.offset()[..half.len()]);
         }
     }
 

@@ -46,7 +46,7 @@ pub enum SetError {
         left: String,
         /// Its size.
         left_len: usize,
-        /// `without` or `within`.
+        /// `without`, `within` or `or`.
         operation: &'static str,
         /// Name of the other.
         right: String,
@@ -248,7 +248,7 @@ fn filtered(
 /// those of the first operand that has it.
 ///
 /// # Errors
-/// [`SetError`] when they can't be compared.
+/// [`SetError`] when they can't be compared or there is nothing in any.
 ///
 /// # Panics
 /// Without operands.
@@ -269,6 +269,16 @@ pub fn union(operands: &[Operand<'_>]) -> Result<Spot, SetError> {
                 ranked.push(entry);
             }
         }
+    }
+    if ranked.is_empty() {
+        let (right, right_len) = others.first().map_or((first.name, 0), |other| (other.name, other.count));
+        return Err(SetError::Empty {
+            left: first.name.to_owned(),
+            left_len: first.count,
+            operation: "or",
+            right: right.to_owned(),
+            right_len,
+        });
     }
     let names: Vec<String> = operands.iter().map(Operand::describe).collect();
     Ok(first.spot.derive(names.join(" or "), &ranked))
@@ -370,7 +380,11 @@ mod tests {
             if let Ok(spot) = intersection(one, &[other]) {
                 prop_assert_eq!(positions(&spot), a.iter().copied().filter(|p| b.contains(p)).collect::<Vec<_>>());
             }
-            let joined = positions(&union(&[one, other]).unwrap());
+            let Ok(joined) = union(&[one, other]) else {
+                prop_assert!(a.is_empty() && b.is_empty());
+                return Ok(());
+            };
+            let joined = positions(&joined);
             let all: BTreeSet<u64> = a.iter().chain(&b).copied().collect();
             prop_assert_eq!(joined.iter().copied().collect::<BTreeSet<_>>(), all);
             let best = |p: &u64| a.iter().position(|x| x == p).into_iter().chain(b.iter().position(|x| x == p)).min();

@@ -1,7 +1,7 @@
 //! `codingspot eval`.
 
 use crate::args::{ControlChoice, EvalArgs, TaskChoice, UsageError};
-use crate::corpus::CorpusDirectory;
+use crate::corpus::{CorpusDirectory, check_distinct};
 use crate::measure::{Arm, NllSettings, Subset, nll};
 use crate::model::ModelDirectory;
 use crate::results::{EvalFile, versions};
@@ -21,6 +21,7 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
     }
     let corpus = CorpusDirectory::open(&args.corpus)?;
     let languages = args.languages.clone().unwrap_or_else(|| corpus.languages());
+    check_distinct(&languages)?;
     let model = ModelDirectory::open(&args.model)?;
     let tokenizer = model.tokenizer()?;
     let seq_len = args.seq_len.min(model.config.max_position_embeddings);
@@ -42,8 +43,9 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
         }
         arms.insert(0, Arm { variant: "spot".to_owned(), spot });
     }
-    let random = if args.control.contains(&ControlChoice::Random) { args.control_seeds.len() } else { 0 };
-    let controls = args.control.iter().filter(|&&control| control != ControlChoice::Random).count() + random;
+    let (control, seeds) = (distinct(&args.control), distinct(&args.control_seeds));
+    let random = if control.contains(&ControlChoice::Random) { seeds.len() } else { 0 };
+    let controls = control.iter().filter(|&&control| control != ControlChoice::Random).count() + random;
     let documents: usize = subsets.iter().map(|subset| subset.rows.len()).sum();
     let tokens: usize = subsets.iter().flat_map(|s| s.rows.iter().map(|row| row.len() - 1)).sum();
     let passes = 1 + (arms.len() + controls) * args.k.iter().filter(|&&k| k > 0.0).count();
@@ -63,7 +65,7 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
             format!("{} was refused", path.display())
         })?;
     }
-    controls_of(args, &loaded, &mut arms)?;
+    controls_of(&control, &seeds, &loaded, &mut arms)?;
     let settings = NllSettings { batch_size: args.batch_size, replacement: args.replace };
     let results = nll(&mut loaded, &subsets, &arms, &args.k, settings)?;
     let file = EvalFile {
@@ -96,18 +98,29 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Adds the controls of the first arm.
-fn controls_of(args: &EvalArgs, loaded: &LoadedModel, arms: &mut Vec<Arm>) -> anyhow::Result<()> {
-    let Some(spot) = arms.first().map(|arm| arm.spot.clone()) else { return Ok(()) };
+/// What was asked for, each once.
+fn distinct<T: Copy + PartialEq>(asked: &[T]) -> Vec<T> {
     let mut seen = Vec::new();
-    for &control in &args.control {
-        if seen.contains(&control) {
-            continue;
+    for &item in asked {
+        if !seen.contains(&item) {
+            seen.push(item);
         }
-        seen.push(control);
+    }
+    seen
+}
+
+/// Adds the controls of the first arm.
+fn controls_of(
+    controls: &[ControlChoice],
+    seeds: &[u64],
+    loaded: &LoadedModel,
+    arms: &mut Vec<Arm>,
+) -> anyhow::Result<()> {
+    let Some(spot) = arms.first().map(|arm| arm.spot.clone()) else { return Ok(()) };
+    for control in controls {
         match control {
             ControlChoice::Random => {
-                arms.extend(args.control_seeds.iter().map(|&seed| Arm {
+                arms.extend(seeds.iter().map(|&seed| Arm {
                     variant: format!("random:{seed}"),
                     spot: matched_random(&spot, seed),
                 }))

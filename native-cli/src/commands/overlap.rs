@@ -52,6 +52,17 @@ pub(crate) fn run(args: &OverlapArgs) -> anyhow::Result<()> {
         Input::Run(_) => None,
     });
     let scope = args.scope.map(Scope::from).or(of_spots).unwrap_or_default();
+    for input in &inputs {
+        if let Input::Spot(Ranking { name, spot }) = input {
+            let found = spot.header().scope;
+            anyhow::ensure!(
+                args.scope.is_none() || found == scope,
+                "{name} has scope {}, not the {} of --scope; select it in that scope",
+                found.name(),
+                scope.name()
+            );
+        }
+    }
     let found = match inputs.as_slice() {
         [Input::Run(run)] => by_language(run, scope, &ks)?,
         [Input::Spot(ranking)] => anyhow::bail!(
@@ -100,9 +111,9 @@ fn by_language(run: &Run, scope: Scope, ks: &[f64]) -> anyhow::Result<Overlap> {
     let languages = run.languages();
     anyhow::ensure!(
         languages.len() > 1,
-        "{} has {} languages; give a second run or spot to compare it with",
+        "{} has only {}; give a second run or spot to compare it with",
         run.name(),
-        languages.len()
+        languages.join(", ")
     );
     let max_k = ks.iter().copied().fold(0.0, f64::max);
     anyhow::ensure!(

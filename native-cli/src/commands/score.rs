@@ -1,7 +1,7 @@
 //! `codingspot score`.
 
 use crate::args::{DtypeChoice, OptimizerChoice, ScoreArgs, UsageError};
-use crate::corpus::{CorpusDirectory, Sample};
+use crate::corpus::{CorpusDirectory, Sample, check_distinct};
 use crate::memory;
 use crate::model::ModelDirectory;
 use crate::run::{Manifest, ModelRecord, ScoreSettings};
@@ -193,6 +193,7 @@ fn languages(
         Some(languages) => languages.clone(),
         None => corpus.code_languages()?,
     };
+    check_distinct(&names)?;
     let tokenizer = model.tokenizer()?;
     let languages = names
         .iter()

@@ -1,6 +1,6 @@
 //! `codingspot select`.
 
-use crate::args::SelectArgs;
+use crate::args::{SelectArgs, UsageError};
 use crate::output::{self, grouped};
 use crate::run::{Choice, Run};
 use crate::spot;
@@ -10,6 +10,10 @@ use codingspot_core::spot::{Group, Operand, Spot, difference};
 use serde_json::json;
 
 pub(crate) fn run(args: &SelectArgs) -> anyhow::Result<()> {
+    if args.minus_k.is_some() && args.minus.is_none() && !args.unique {
+        let reason = "--minus-k needs --minus or --unique, which say what is left out";
+        return Err(UsageError(reason.to_owned()).into());
+    }
     let run = Run::open(&args.run)?;
     let choice = Choice { scope: args.scope.into(), group: args.group.into(), max_k: args.max_k };
     let spot = match (&args.languages, &args.leave_out) {
@@ -89,8 +93,7 @@ fn composition(spot: &Spot, layout: &ParameterLayout) -> Vec<(String, u64)> {
         by_tensor[usize::from(tensor)] += 1;
     }
     for (spec, count) in layout.tensors().iter().zip(by_tensor) {
-        let name = serde_json::to_value(spec.module).ok().and_then(|v| v.as_str().map(str::to_owned));
-        let name = name.unwrap_or_else(|| spec.name.clone());
+        let name = spec.module.name().to_owned();
         match counts.iter_mut().find(|(known, _)| *known == name) {
             Some((_, sum)) => *sum += count,
             None => counts.push((name, count)),

@@ -1,7 +1,7 @@
 //! `codingspot study`.
 
 use crate::args::{StudyArgs, UsageError};
-use crate::corpus::CorpusDirectory;
+use crate::corpus::{CorpusDirectory, check_distinct};
 use crate::report::{self, Input};
 use crate::study::{self, Request, Subject};
 use crate::{atomic, device, output, table};
@@ -11,6 +11,17 @@ use codingspot_core::spot::Scope;
 pub(crate) fn run(args: &StudyArgs) -> anyhow::Result<()> {
     if args.k <= 0.0 || args.k > args.max_k {
         return Err(UsageError(format!("--k is {} %, expected above 0 and at most --max-k", args.k)).into());
+    }
+    if args.max_k + args.minus_k > 100.0 {
+        return Err(UsageError(format!(
+            "--max-k {} % and --minus-k {} % are more than there is: as much has to be left without the general \
+             ranking as the spot has",
+            args.max_k, args.minus_k
+        ))
+        .into());
+    }
+    if let Some(languages) = &args.languages {
+        check_distinct(languages)?;
     }
     let device = device::choose(args.device.device)?;
     let mut subject = match (&args.model, &args.corpus, &args.held_out) {

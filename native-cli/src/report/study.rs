@@ -40,7 +40,8 @@ pub(super) fn lead(study: &Study) -> Vec<String> {
         format!(
             "Losses are in nats per token; lower is better, and guessing every token alike costs {} nats. \
              Intervals in brackets are 95 %, from {} paired bootstrap resamples of documents (BCa), and of \
-             random draws where there are any; they are not corrected for the number of comparisons.",
+             random draws where there are any. They say how sure the measurement is, not the choice of the \
+             documents that were scored, and are not corrected for the number of comparisons.",
             vocabulary(study).map_or("ln V".to_owned(), |size| fixed((size as f64).ln(), 2)),
             thousands(study.settings.resamples as u64)
         ),
@@ -278,12 +279,11 @@ fn verdict_figure(study: &Study, scope: &ScopeFindings, measured: Measure) -> Bl
         .min_by(|a, b| a.1.value.total_cmp(&b.1.value));
     let sentence = smallest.map_or("Nothing could be compared.".to_owned(), |(v, d)| {
         format!(
-            "The closest control is {} at k = {} %: the spot's effect on {what} is {} {} (p {}).",
+            "The control that comes closest, or farthest ahead, is {} at k = {} %: the spot's effect on {what} less \
+             its own is {}.",
             arm(&v.control, general),
             v.k,
-            rise(Some(d)),
-            if d.value >= 0.0 { "above it" } else { "from it, so below" },
-            v.p.map_or("unknown".to_owned(), |p| format!("= {}", significant(p, 2)))
+            rise(Some(d))
         )
     });
     let chart = BarChart {
@@ -1167,7 +1167,8 @@ fn settings(study: &Study) -> Section {
         (
             "Bootstrap",
             format!(
-                "{} resamples of documents within languages, paired across all curves",
+                "{} resamples of documents within languages, paired across all curves, and of the random draws, \
+                 whose spread then comes out a little small, by (draws − 1)/draws",
                 thousands(settings.resamples as u64)
             ),
         ),

@@ -3,7 +3,7 @@
 use super::arms::{Arm, Rankings};
 use super::findings::*;
 use super::first_order::Prediction;
-use super::losses::{Losses, estimate};
+use super::losses::{LEVEL, Losses, estimate};
 use super::points::{self, ORIGINAL, PointLog};
 use super::{PAPER_KS, PREDICTED, REPLACEMENTS, Request, Runs, ScopePlan, Subject, languages, location};
 use crate::measure::Subset;
@@ -23,7 +23,6 @@ const OVERLAP_KS: [f64; 7] = [0.0025, 0.01, 0.09, 0.25, 1.0, 2.5, 5.0];
 const DRAWS_SEED: u64 = 1;
 /// Relative error up to which a first-order prediction counts as holding.
 const HOLDS: f64 = 0.2;
-const LEVEL: f64 = 0.95;
 
 /// The mean of the random draws, as an arm.
 pub(super) const RANDOM: &str = "random";
@@ -265,7 +264,6 @@ impl<'a> Analysis<'a> {
                         spot: estimate(&one),
                         other: estimate(&other),
                         difference: estimate(&difference),
-                        p: difference.p_value().ok(),
                     });
                 }
             }
@@ -285,11 +283,14 @@ impl<'a> Analysis<'a> {
         let known = rises.iter().take_while(|rises| rises.gap.point().is_some()).count();
         let xs: Vec<f64> = plan.doses[..known].iter().map(|&count| (count as f64).log10()).collect();
         let rises = &rises[..known];
-        // What the noise of sampling can do: twice the width of the first point's interval.
-        let noise = rises
-            .first()
-            .and_then(|rises| estimate(&rises.code))
-            .map_or(0.05, |first| (2.0 * (first.high - first.low)).max(0.02));
+        // What the noise of sampling can do: twice the width of the narrowest interval, which is that of a
+        // point that did little.
+        let noise_of = |of: &dyn Fn(&Rises) -> BootstrapSample| {
+            let widths = rises.iter().filter_map(|rises| estimate(&of(rises))).map(|e| e.high - e.low);
+            (2.0 * widths.fold(f64::INFINITY, f64::min)).clamp(0.02, 0.5)
+        };
+        let noise = noise_of(&|rises| rises.code.clone());
+        let gap_noise = noise_of(&|rises| rises.gap.clone());
         type Find<'f> = &'f dyn Fn(&[f64]) -> Option<f64>;
         let bend = |y: &[f64], knee: bool| {
             let curve = DoseCurve::new(&xs, y).ok()?;
@@ -300,7 +301,7 @@ impl<'a> Analysis<'a> {
         let half: Find<'_> = &|y| DoseCurve::new(&xs, y).ok()?.effect_dose(0.5, noise);
         let peak: Find<'_> = &|y| {
             let (best, gap) = y.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1))?;
-            (*gap > noise).then(|| xs[best])
+            (*gap > gap_noise).then(|| xs[best])
         };
         let of_code = |rises: &Rises| rises.code.clone();
         let of_gap = |rises: &Rises| rises.gap.clone();
@@ -367,9 +368,13 @@ impl<'a> Analysis<'a> {
                             .then(|| spot.score()[..count].iter().map(|&score| f64::from(score)).sum()),
                     })
                     .collect();
+                // What can't be told from 0 tells nothing about a prediction.
                 let known: Vec<(f64, f64, f64)> = points
                     .iter()
-                    .filter_map(|point| Some((point.count as f64, point.predicted, point.measured?.value)))
+                    .filter_map(|point| {
+                        let measured = point.measured.filter(|measured| measured.sign() != 0)?;
+                        Some((point.count as f64, point.predicted, measured.value))
+                    })
                     .collect();
                 let column =
                     |of: &dyn Fn(&(f64, f64, f64)) -> f64| known.iter().map(of).collect::<Vec<f64>>();
@@ -378,7 +383,6 @@ impl<'a> Analysis<'a> {
                     arm: arm.name(),
                     points,
                     holds_up_to: summary.and_then(|summary| summary.within_up_to),
-                    slope: summary.and_then(|summary| summary.slope),
                 })
             })
             .collect()

@@ -2,7 +2,10 @@
 
 use crate::run::{Choice, Run};
 use codingspot_core::llama::Llama;
-use codingspot_core::spot::{Operand, Scope, Spot, difference, magnitude, matched_magnitude, matched_random};
+use codingspot_core::spot::{
+    Operand, Scope, Spot, count_of, difference, magnitude, matched_magnitude, matched_random,
+    parameters_in_scope,
+};
 use std::cell::OnceCell;
 
 /// A ranking of parameters.
@@ -73,8 +76,11 @@ impl Rankings<'_> {
             Arm::MagnitudeMatched => pollster::block_on(matched_magnitude(model, self.spot()?))?,
             Arm::General => self.general.select(choice(self.max_k), None)?,
             Arm::MinusGeneral => {
-                // Enough of the one that as much as the spot has is left.
-                let code = self.code.select(choice((self.max_k + self.minus_k).min(100.0)), None)?;
+                // Enough of the one that as much as the spot has is left, to the parameter.
+                let parameters = parameters_in_scope(&self.code.layout, self.scope);
+                let enough = count_of(parameters, self.max_k) + count_of(parameters, self.minus_k);
+                let enough = 100.0 * enough as f64 / parameters.max(1) as f64;
+                let code = self.code.select(choice(enough.min(100.0)), None)?;
                 let general = self.general.select(choice(self.minus_k), None)?;
                 let left = Operand { name: "code", spot: &code, count: code.len() };
                 difference(left, &[Operand { name: "general", spot: &general, count: general.len() }])?

@@ -166,8 +166,6 @@ pub(crate) struct Verdict {
     pub(crate) other: Option<Estimate>,
     /// The spot's less the control's.
     pub(crate) difference: Option<Estimate>,
-    /// Two-sided p value that it is 0.
-    pub(crate) p: Option<f64>,
 }
 
 /// A point of a curve that stands out.
@@ -188,9 +186,9 @@ pub(crate) struct KneeFinding {
 pub(crate) struct PredictionFinding {
     pub(crate) arm: String,
     pub(crate) points: Vec<PredictionPoint>,
-    /// The largest count up to which prediction and measurement differ by at most a fifth.
+    /// The largest count up to which prediction and measurement differ by at most a fifth, wherever the
+    /// measured change can be told from 0.
     pub(crate) holds_up_to: Option<f64>,
-    pub(crate) slope: Option<f64>,
 }
 
 /// One dose, rises of the mean loss of the scored languages in nats per token.

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use codingspot_stats::bootstrap::{BootstrapSample, Resamples};
 
 /// Level of every interval.
-const LEVEL: f64 = 0.95;
+pub(super) const LEVEL: f64 = 0.95;
 /// Seed of the resampling: the same documents are drawn for every point, so that all are paired.
 const SEED: u64 = 0;
 

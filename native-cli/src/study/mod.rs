@@ -17,11 +17,12 @@ mod subject;
 pub(crate) use findings::*;
 pub(crate) use subject::Subject;
 
+use crate::atomic::TEMPORARY;
 use crate::corpus::Sample;
 use crate::measure::Subset;
 use crate::output;
 use crate::results::versions;
-use crate::run::Run;
+use crate::run::{Run, TOP_PERCENT};
 use crate::scoring::Shard;
 use analysis::Analysis;
 use anyhow::Context as _;
@@ -77,7 +78,14 @@ pub(crate) struct Request {
 pub(crate) fn run(subject: &mut Subject, request: &Request, out: &Path) -> anyhow::Result<Study> {
     let started = Instant::now();
     let names = subset_names(subject, request)?;
+    check_shares(subject, request, names.len())?;
     let subsets = subject.subsets(&names, request.seq_len, request.limit)?;
+    if let Some(subset) = subsets.iter().find(|subset| subset.rows.len() < 2) {
+        anyhow::bail!(
+            "{} has one held-out document to measure; intervals need two or more of every language",
+            subset.name
+        );
+    }
     let settings = settings(subject, request, &names)?;
     begin(out, &settings)?;
 
@@ -134,12 +142,45 @@ fn subset_names(subject: &Subject, request: &Request) -> anyhow::Result<Vec<Stri
     Ok(names)
 }
 
+/// Checks the shares before anything is scored: each has to be a parameter at least, and what is ranked
+/// by language has to be what scoring keeps.
+fn check_shares(subject: &Subject, request: &Request, languages: usize) -> anyhow::Result<()> {
+    for &scope in &request.scopes {
+        let parameters = parameters_in_scope(subject.loaded.model.layout(), scope);
+        for (name, k) in [("--max-k", request.max_k), ("--k", request.k)] {
+            anyhow::ensure!(
+                count_of(parameters, k) > 0,
+                "{name} {k} % of the {} parameters of scope {} is less than one; take a larger one",
+                output::grouped(parameters),
+                scope.name()
+            );
+        }
+    }
+    anyhow::ensure!(
+        keeps_scores(subject, languages) || request.k < TOP_PERCENT,
+        "--k {} % is more than scoring keeps of every language of a model of {} parameters; take less than \
+         {TOP_PERCENT} %",
+        request.k,
+        output::grouped(subject.record.parameters)
+    );
+    Ok(())
+}
+
+/// Bytes that the scores of `languages` languages take.
+fn kept_bytes(subject: &Subject, languages: usize) -> u64 {
+    4 * subject.record.parameters * languages as u64
+}
+
+fn keeps_scores(subject: &Subject, languages: usize) -> bool {
+    kept_bytes(subject, languages) <= MOST_KEPT
+}
+
 fn settings(subject: &Subject, request: &Request, names: &[String]) -> anyhow::Result<StudySettings> {
     let mut hasher = blake3::Hasher::new();
     for name in names {
-        for texts in [&subject.scoring, &subject.held_out] {
+        for (role, texts) in [("scoring", &subject.scoring), ("held-out", &subject.held_out)] {
             for document in texts.read(name)? {
-                hasher.update(format!("{name} {document:?}\n").as_bytes());
+                hasher.update(format!("{role} {name} {document:?}\n").as_bytes());
             }
         }
     }
@@ -187,7 +228,11 @@ fn begin(out: &Path, settings: &StudySettings) -> anyhow::Result<()> {
         output::note(&format!("Going on with the study in {}", out.display()));
         return Ok(());
     }
-    let empty = !out.exists() || fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
+    // Settings that a kill left under their temporary name are nothing yet.
+    let unfinished = |entry: std::io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with(TEMPORARY))
+    };
+    let empty = !out.exists() || fs::read_dir(out).is_ok_and(|mut entries| entries.all(unfinished));
     anyhow::ensure!(empty, "{} exists and is no study; give another directory", out.display());
     fs::create_dir_all(out).with_context(|| format!("{} can't be created", out.display()))?;
     crate::atomic::write_file(&path, &serde_json::to_vec_pretty(settings)?)
@@ -204,16 +249,14 @@ struct Runs {
 
 fn score(subject: &Subject, request: &Request, names: &[String], path: &Path) -> anyhow::Result<Runs> {
     let mut settings = subject.settings(request.batch_size, request.seq_len);
-    let kept = 4 * subject.record.parameters * request.languages.len() as u64;
-    settings.keep_language_scores = kept <= MOST_KEPT;
+    settings.keep_language_scores = keeps_scores(subject, names.len());
     if !settings.keep_language_scores {
         output::note(&format!(
             "The languages' scores would take {}; they are not kept, and no language is left out in turn",
-            output::bytes(kept)
+            output::bytes(kept_bytes(subject, names.len()))
         ));
     }
     let code = subject.score(&path.join("code"), &request.languages, &settings)?;
-    settings.keep_language_scores = false;
     let general = subject.score(&path.join("general"), std::slice::from_ref(&request.general), &settings)?;
     let rest: Vec<String> = names
         .iter()
@@ -222,6 +265,7 @@ fn score(subject: &Subject, request: &Request, names: &[String], path: &Path) ->
         .collect();
     let others =
         (!rest.is_empty()).then(|| subject.score(&path.join("others"), &rest, &settings)).transpose()?;
+    settings.keep_language_scores = false;
     let mut halves = Vec::new();
     for seed in 1..=request.shuffles {
         let mut half = |index: usize| {

@@ -52,7 +52,12 @@ impl PointLog {
             loop {
                 line.clear();
                 let read = reader.read_until(b'\n', &mut line).with_context(failed)?;
-                if read == 0 || line.last() != Some(&b'\n') || read > MAX_LINE {
+                anyhow::ensure!(
+                    read <= MAX_LINE,
+                    "{} has a line of more than {MAX_LINE} bytes; measure fewer documents with --limit",
+                    path.display()
+                );
+                if line.last() != Some(&b'\n') {
                     break;
                 }
                 let parsed: Line = serde_json::from_slice(&line)

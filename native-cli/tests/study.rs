@@ -1,0 +1,351 @@
+//! `codingspot study` on a tiny model: it finishes, it goes on after any kill to the same findings, and its
+//! figures are those of the single commands.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures").join(name)
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a plain path")
+}
+
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_codingspot"))
+}
+
+fn run(args: &[&str]) -> Output {
+    program().args(args).output().expect("the program starts")
+}
+
+fn succeed(args: &[&str]) -> String {
+    let output = run(args);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Asserts the exit code, and that stderr has all of `parts`.
+fn refused(args: &[&str], code: i32, parts: &[&str]) {
+    let output = run(args);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
+    for part in parts {
+        assert!(stderr.contains(part), "{args:?}: {part:?} is not in {stderr}");
+    }
+    assert!(!stderr.contains("panicked"), "{args:?}: {stderr}");
+}
+
+/// Random numbers of a seed (`SplitMix64`).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end
+    }
+}
+
+/// Rows of tokens that each language has of its own, to score on (of one length) and to measure on.
+fn corpora(root: &Path) {
+    let mut random = Random(3);
+    for (folder, rows) in [("corpus", 6), ("held", 5)] {
+        fs::create_dir_all(root.join(folder)).unwrap();
+        for (number, language) in (0..).zip(["go", "rust", "english", "python"]) {
+            let mut lines = String::new();
+            for _ in 0..rows {
+                let length = if folder == "held" { 4 + random.below(14) } else { 16 };
+                let ids: Vec<u64> = (0..length).map(|_| 50 * number + random.below(50)).collect();
+                lines += &format!("{{\"ids\":{ids:?}}}\n");
+            }
+            fs::write(root.join(folder).join(format!("{language}.jsonl")), lines).unwrap();
+        }
+    }
+}
+
+const SMALL: [&str; 12] = [
+    "--points",
+    "4",
+    "--random-draws",
+    "2",
+    "--resamples",
+    "60",
+    "--shuffles",
+    "1",
+    "--batch-size",
+    "2",
+    "--device",
+    "cpu",
+];
+
+/// Arguments of a small study into `root/out`.
+fn study(root: &Path, out: &str, more: &[&str]) -> Vec<String> {
+    let (corpus, held, out) = (root.join("corpus"), root.join("held"), root.join(out));
+    let mut args = vec!["study".to_owned(), text(&fixture("llama32-tiny")).to_owned()];
+    args.extend(["--corpus", text(&corpus), "--held-out", text(&held), "-o", text(&out)].map(str::to_owned));
+    let has = |name: &str| more.contains(&name);
+    args.extend(SMALL.chunks(2).filter(|pair| !has(pair[0])).flatten().map(|part| (*part).to_owned()));
+    args.extend(more.iter().map(|part| (*part).to_owned()));
+    args
+}
+
+fn strs(args: &[String]) -> Vec<&str> {
+    args.iter().map(String::as_str).collect()
+}
+
+fn json(path: &Path) -> Value {
+    let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+/// The findings without the time that they took.
+fn findings(folder: &Path) -> Value {
+    let mut study = json(&folder.join("study.json"));
+    assert!(study.as_object_mut().unwrap().remove("seconds").unwrap().as_f64().unwrap() > 0.0);
+    study
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value}"))
+}
+
+fn arm<'a>(scope: &'a Value, arm: &str) -> &'a Vec<Value> {
+    let curve = scope["curves"].as_array().unwrap().iter().find(|curve| curve["arm"] == arm);
+    curve.unwrap_or_else(|| panic!("{arm}"))["points"].as_array().unwrap()
+}
+
+#[test]
+fn findings_are_those_of_the_single_commands() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    corpora(root);
+    let args = study(root, "study", &["--k", "0.5", "--max-k", "3", "--minus-k", "2"]);
+    succeed(&strs(&args));
+    let found = findings(&root.join("study"));
+    let names: Vec<&str> =
+        found["subsets"].as_array().unwrap().iter().map(|subset| subset["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["go", "rust", "python", "english"]);
+    let roles = found["subsets"].as_array().unwrap().iter().map(|subset| subset["role"].as_str().unwrap());
+    assert_eq!(roles.collect::<Vec<_>>(), ["scored", "scored", "unscored", "general"]);
+
+    let (code, general) = (root.join("study/runs/code"), root.join("study/runs/general"));
+    let (spot, out, held) = (root.join("spot.safetensors"), root.join("eval.json"), root.join("held"));
+    // Losses of a variant by k and language, in the order of the subsets.
+    let evaluate = |variant: &str, ks: &[f64], more: &[&str]| -> Vec<Vec<f64>> {
+        let model = fixture("llama32-tiny");
+        let joined = ks.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let mut args =
+            vec!["eval", text(&model), "--corpus", text(&held), "-o", text(&out), "--device", "cpu"];
+        args.extend(["--spot", text(&spot), "--k", &joined]);
+        succeed(&[&args, more].concat());
+        let rows = json(&out);
+        let value = |name: &str, k: f64| {
+            let of = |row: &&Value| row["subset"] == name && row["k"] == k && row["variant"] == variant;
+            let row = rows["results"].as_array().unwrap().iter().find(of);
+            number(&row.unwrap_or_else(|| panic!("{name} {k} {variant}"))["value"])
+        };
+        ks.iter().map(|&k| names.iter().map(|name| value(name, k)).collect()).collect()
+    };
+    // A mean over 60 tokens of f32 losses, which run in other batches.
+    let near = |what: &str, found: &Value, expected: f64| {
+        assert!((number(found) - expected).abs() < 2e-6, "{what}: {found} instead of {expected}");
+    };
+    for scope in found["scopes"].as_array().unwrap() {
+        let name = scope["scope"].as_str().unwrap();
+        let select = |run: &Path, more: &[&str]| {
+            succeed(&[&["select", text(run), "-o", text(&spot), "--scope", name], more].concat());
+        };
+        // Doses are counts; k = 100 · count / parameters selects them (that of the last may be above 3 by
+        // rounding of the count).
+        let doses: Vec<f64> = arm(scope, "spot").iter().map(|point| number(&point["k"]).min(3.0)).collect();
+        let counts: Vec<f64> = arm(scope, "spot").iter().map(|point| number(&point["count"])).collect();
+        assert!(counts[0] < 2.0 && counts.is_sorted_by(|a, b| a < b) && counts.len() >= 6, "{counts:?}");
+        for (arm_name, run, control) in [
+            ("spot", &code, &[][..]),
+            ("general", &general, &[]),
+            ("random:2", &code, &["--control", "random", "--control-seeds", "2"]),
+            ("magnitude", &code, &["--control", "magnitude"]),
+            ("magnitude-matched", &code, &["--control", "magnitude-matched"]),
+        ] {
+            select(run, &["--max-k", "3"]);
+            let losses = evaluate(if control.is_empty() { "spot" } else { arm_name }, &doses, control);
+            let original = evaluate("original", &[0.0], &[]);
+            for ((point, losses), k) in arm(scope, arm_name).iter().zip(&losses).zip(&doses) {
+                let what = format!("{name} {arm_name} {k}");
+                for (found, loss) in point["losses"].as_array().unwrap().iter().zip(losses) {
+                    near(&what, found, *loss);
+                }
+                let rise = |language: usize| losses[language] - original[0][language];
+                let code_rise = f64::midpoint(rise(0), rise(1));
+                near(&what, &point["code"]["value"], code_rise);
+                near(&what, &point["general"]["value"], rise(3));
+                near(&what, &point["gap"]["value"], code_rise - rise(3));
+                for measure in ["code", "general", "gap"] {
+                    let estimate = &point[measure];
+                    assert!(number(&estimate["low"]) <= number(&estimate["high"]), "{what}");
+                }
+            }
+        }
+        // The random arm is the mean of its draws.
+        for (dose, point) in arm(scope, "random").iter().enumerate() {
+            let draw = |seed: &str| number(&arm(scope, seed)[dose]["code"]["value"]);
+            near("random", &point["code"]["value"], f64::midpoint(draw("random:1"), draw("random:2")));
+        }
+        // Code minus general: the ranking beyond --max-k makes up for what is left out.
+        select(&code, &["--max-k", "5", "--minus", text(&general), "--minus-k", "2"]);
+        let losses = evaluate("spot", &doses, &[]);
+        for (point, losses) in arm(scope, "minus-general").iter().zip(&losses) {
+            point["losses"].as_array().unwrap().iter().zip(losses).for_each(|(f, l)| near("minus", f, *l));
+        }
+        // One language's spot, and all but one; something else than zero; given back.
+        let original = evaluate("original", &[0.0], &[]);
+        let matrix = &scope["matrix"];
+        assert_eq!(matrix["rows"], serde_json::json!(names));
+        for (row, (language, run)) in [("go", &code), ("rust", &code)].into_iter().enumerate() {
+            select(run, &["--max-k", "0.5", "--languages", language]);
+            for (col, loss) in evaluate("spot", &[0.5], &[])[0].iter().enumerate() {
+                near("matrix", &matrix["rise"][row][col], loss - original[0][col]);
+            }
+            select(run, &["--max-k", "0.5", "--leave-out", language]);
+            let loss = evaluate("spot", &[0.5], &[])[0][row];
+            assert_eq!(scope["without"][row]["language"], language);
+            near("without", &scope["without"][row]["without"]["value"], loss - original[0][row]);
+        }
+        select(&code, &["--max-k", "0.5"]);
+        for replacement in ["zero", "mean", "flip", "shuffle", "scale=0.5", "scale=2"] {
+            let losses = &evaluate("spot", &[0.5], &["--replace", replacement])[0];
+            let of = |row: &&Value| row["replacement"] == replacement && row["arm"] == "spot";
+            let row = scope["replacements"].as_array().unwrap().iter().find(of).unwrap();
+            let code_rise = f64::midpoint(losses[0] - original[0][0], losses[1] - original[0][1]);
+            near(replacement, &row["code"]["value"], code_rise);
+        }
+        let restore = scope["restore"].as_array().unwrap();
+        let whole = &scope["replacements"][0];
+        assert!(whole["replacement"] == "zero" && restore[0]["restored"] == 0);
+        near("nothing is given back", &restore[0]["code"]["value"], number(&whole["code"]["value"]));
+        let last = &restore[restore.len() - 1];
+        assert!(last["restored"] == last["of"] && number(&last["code"]["value"]).abs() < f64::MIN_POSITIVE);
+        // The spot and the general ranking.
+        let more = ["--k", "0.09,1", "--scope", name, "--json"];
+        let overlap: Value =
+            serde_json::from_str(&succeed(&[&["overlap", text(&code), text(&general)], &more[..]].concat()))
+                .unwrap();
+        for at in overlap["pairs"][0]["at"].as_array().unwrap() {
+            let found =
+                scope["general_overlap"].as_array().unwrap().iter().find(|found| found["k"] == at["k"]);
+            assert_eq!(found.unwrap(), at);
+        }
+        // Counts by tensor add up.
+        for at in scope["location"].as_array().unwrap() {
+            let sum = |field: &str| {
+                at["cells"].as_array().unwrap().iter().map(|cell| number(&cell[field])).sum::<f64>()
+            };
+            assert!((sum("count") - number(&at["count"])).abs() < 1e-9);
+            assert!((sum("expected") - number(&at["count"])).abs() < 1e-6);
+        }
+        let mass = scope["mass"].as_array().unwrap();
+        assert!(mass.iter().map(|share| number(&share["share"])).is_sorted());
+        assert!(mass.iter().all(|share| (0.0..=1.0).contains(&number(&share["share"]))));
+    }
+}
+
+#[test]
+fn a_study_that_is_killed_goes_on_to_the_same_findings() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    corpora(root);
+    let begun = Instant::now();
+    succeed(&strs(&study(root, "whole", &[])));
+    let mut length = begun.elapsed();
+    let expected = findings(&root.join("whole"));
+    let whole = fs::read(root.join("whole/points.jsonl")).unwrap();
+    let mut hit = 0;
+    for (number, out) in (0_u32..).zip(["a", "b", "c", "d", "e"]) {
+        let args = study(root, out, &[]);
+        let folder = root.join(out);
+        // Killed twice on the way, at moments that together cover a study.
+        for round in 0..2 {
+            let mut child =
+                program().args(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            std::thread::sleep(length.mul_f64((f64::from(number) + 0.5) / 5.0));
+            child.kill().unwrap();
+            let killed = child.wait().unwrap().code().is_none();
+            hit += u32::from(killed);
+            if !killed && round == 0 {
+                length = length.mul_f64(0.9);
+            }
+        }
+        succeed(&strs(&args));
+        assert!(findings(&folder) == expected, "killed in {out}");
+        assert!(fs::read(folder.join("points.jsonl")).unwrap() == whole, "killed in {out}");
+    }
+    // A finished study is computed again from what was measured, at once.
+    succeed(&strs(&study(root, "whole", &[])));
+    assert!(findings(&root.join("whole")) == expected);
+    assert!(hit >= 4, "{hit} kills hit a running study");
+    // A line that a kill cut, and settings that were not renamed yet.
+    let cut = root.join("a/points.jsonl");
+    fs::write(&cut, &whole[..whole.len() * 2 / 3]).unwrap();
+    fs::remove_file(root.join("a/study.json")).unwrap();
+    succeed(&strs(&study(root, "a", &[])));
+    assert!(findings(&root.join("a")) == expected && fs::read(&cut).unwrap() == whole);
+    fs::create_dir(root.join("begun")).unwrap();
+    fs::write(root.join("begun/.codingspot-x1"), "{").unwrap();
+    succeed(&strs(&study(root, "begun", &[])));
+    assert!(findings(&root.join("begun")) == expected);
+    assert!(begun.elapsed() < Duration::from_secs(600));
+}
+
+#[test]
+fn studies_that_can_not_be_are_refused_before_they_score() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    corpora(root);
+    succeed(&strs(&study(root, "study", &[])));
+    let differs = |more: &[&str], parts: &[&str]| {
+        let all = [&["study of other settings", "another directory"], parts].concat();
+        refused(&strs(&study(root, "study", more)), 1, &all);
+    };
+    differs(&["--points", "5"], &["points was 4 and is 5"]);
+    differs(&["--k", "0.1", "--seq-len", "64"], &["k was 0.25 and is 0.1", "seq_len was 256 and is 64"]);
+    differs(&["--limit", "3"], &["limit was null and is 3"]);
+    differs(&["--scope", "blocks"], &["scopes was"]);
+    // A text that moves from one side to the other changes both.
+    let (scored, held) = (root.join("corpus/rust.jsonl"), root.join("held/rust.jsonl"));
+    let (before, after) = (fs::read_to_string(&scored).unwrap(), fs::read_to_string(&held).unwrap());
+    let (rest, last) = before.trim_end().rsplit_once('\n').unwrap();
+    fs::write(&scored, format!("{rest}\n")).unwrap();
+    fs::write(&held, format!("{last}\n{after}")).unwrap();
+    differs(&[], &["texts was"]);
+    fs::write(&scored, before).unwrap();
+    fs::write(&held, after).unwrap();
+
+    let early = |more: &[&str], code: i32, parts: &[&str]| {
+        refused(&strs(&study(root, "new", more)), code, parts);
+        assert!(!root.join("new").exists(), "{more:?}");
+    };
+    early(&["--languages", "rust"], 1, &["two languages or more", "rust and english"]);
+    early(&["--languages", "rust,rust"], 2, &["rust is named twice"]);
+    early(&["--general", "rust"], 1, &["not among them"]);
+    early(&["--general", "latin"], 1, &["no latin", "go, python, rust"]);
+    early(&["--k", "0"], 2, &["--k is 0 %"]);
+    early(&["--k", "6"], 2, &["--k is 6 %", "--max-k"]);
+    early(&["--k", "0.0001"], 1, &["--k 0.0001 %", "73,968", "less than one"]);
+    early(&["--max-k", "99.5", "--k", "1"], 2, &["--max-k 99.5 %", "--minus-k 1 %"]);
+    early(&["--limit", "1"], 1, &["one held-out document"]);
+    let corpus = root.join("corpus");
+    let listed = fs::read_dir(&corpus).unwrap().count();
+    refused(&strs(&study(root, "corpus", &[])), 1, &["corpus exists and is no study"]);
+    assert_eq!(fs::read_dir(&corpus).unwrap().count(), listed);
+    // What the language rankings need is kept, however large k is.
+    succeed(&strs(&study(root, "large", &["--k", "4", "--scope", "blocks", "--points", "3"])));
+    succeed(&strs(&study(root, "full", &["--max-k", "99", "--scope", "no-norm", "--points", "2"])));
+}
