@@ -163,8 +163,7 @@ fn verdict_table(study: &Study, scope: &ScopeFindings) -> Table {
         .map(|point| {
             let other = |arm: &str| scope_point(scope, arm, point.count).and_then(|p| p.code);
             vec![
-                Cell::number_as(point.k, significant(point.k, 3)),
-                Cell::count(point.count),
+                Cell::head(format!("{} % ({})", significant(point.k, 3), thousands(point.count))),
                 Cell::count(point.norms),
                 estimate_cell(point.code),
                 estimate_cell(other("random")),
@@ -175,8 +174,7 @@ fn verdict_table(study: &Study, scope: &ScopeFindings) -> Table {
         })
         .collect();
     let head = [
-        "k, %".to_owned(),
-        "parameters".to_owned(),
+        "k (parameters)".to_owned(),
         "norm gains".to_owned(),
         "code: spot".to_owned(),
         "code: random".to_owned(),
@@ -569,10 +567,14 @@ fn prediction_figure(study: &Study, scope: &ScopeFindings) -> Block {
     }
     let languages = study.settings.languages.len().max(1) as f64;
     let spot = scope.predictions.iter().find(|found| found.arm == "spot");
+    // Where it has left what is measured it would flatten all else.
+    let measured = spot.into_iter().flat_map(|found| &found.points).filter_map(|point| point.measured);
+    let highest = measured.map(|measured| measured.value).fold(0.1, f64::max);
     let claimed: Vec<Point> = spot
         .into_iter()
         .flat_map(|found| &found.points)
         .filter_map(|point| Some(Point::new(point.count as f64, point.scores? / languages)))
+        .filter(|point| point.y.is_some_and(|sum| sum <= 1.5 * highest))
         .collect();
     series.push(Series::new("sum of the spot's scores", SeriesStyle::Other(4), claimed));
     let holds = scope.predictions.iter().find(|found| found.arm == "spot");
