@@ -322,6 +322,11 @@ impl State {
         }
     }
 
+    /// Address of the model's directory; it ends in a slash.
+    pub fn model_url(&self) -> &str {
+        &self.model_url
+    }
+
     /// What the model is called: the last part of its directory's address.
     pub fn model_name(&self) -> String {
         match self.model_url.trim_end_matches('/').rsplit('/').next() {

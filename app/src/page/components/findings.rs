@@ -15,7 +15,7 @@ const SHOWN: [&str; 4] = ["dose-code", "dose-gap", "location", "matrix"];
 pub(crate) fn Findings() -> impl IntoView {
     let app = App::get();
     let found = RwSignal::new(None::<Figures>);
-    let url = app.state.with_untracked(|state| format!("{}figures.json", state.model_url));
+    let url = app.state.with_untracked(|state| format!("{}figures.json", state.model_url()));
     leptos::task::spawn_local(async move {
         // Without the file there is nothing to show, and nothing is wrong.
         let Ok(response) = Request::get(&url).send().await else { return };
