@@ -66,7 +66,7 @@ fn random_rows(vocabulary: usize, lengths: &[usize], random: &mut Random) -> Vec
     lengths.iter().map(|&n| (0..n).map(|_| random.below(vocabulary) as u32).collect()).collect()
 }
 
-/// Both fixtures and two random models, each with rows of different lengths.
+/// All fixtures and two random models, each with rows of different lengths.
 fn cases() -> Vec<(String, LoadedModel, Vec<Vec<u32>>)> {
     let mut random = Random::new(11);
     let mut cases = Vec::new();
@@ -77,7 +77,8 @@ fn cases() -> Vec<(String, LoadedModel, Vec<Vec<u32>>)> {
     }
     for name in FIXTURES {
         let model = Fixture::open(name).load(&Device::flex());
-        cases.push((name.to_owned(), model, random_rows(200, &[24, 7, 2, 13, 24], &mut random)));
+        let rows = random_rows(model.model.config().vocab_size, &[24, 7, 2, 13, 24], &mut random);
+        cases.push((name.to_owned(), model, rows));
     }
     cases
 }
@@ -151,7 +152,7 @@ fn one_batch_is_what_scoring_sums() {
     let mut random = Random::new(12);
     for name in FIXTURES {
         let model = Fixture::open(name).load(&Device::flex()).model;
-        let rows = random_rows(200, &[19; 4], &mut random);
+        let rows = random_rows(model.config().vocab_size, &[19; 4], &mut random);
         let found = predicted(&model, &rows, 4);
         let mut scorer = LanguageScorer::new(&model, Estimator::Signed, 19, 0);
         block_on(scorer.add_batch(&views(&rows))).unwrap();
