@@ -10,9 +10,7 @@ use crate::task::Task;
 pub fn rows(task: Task) -> (&'static str, Option<&'static str>) {
     match task {
         Task::HumanEval | Task::HumanEvalStripped => (include_str!("../data/humaneval.jsonl"), None),
-        Task::Gsm8k => {
-            (include_str!("../data/gsm8k.jsonl"), Some(include_str!("../data/gsm8k_train.jsonl")))
-        }
+        Task::Gsm8k => (include_str!("../data/gsm8k.jsonl"), Some(include_str!("../data/gsm8k_train.jsonl"))),
         Task::HellaSwag => {
             (include_str!("../data/hellaswag.jsonl"), Some(include_str!("../data/hellaswag_train.jsonl")))
         }

@@ -43,7 +43,9 @@ impl Cut {
     pub fn apply<'t>(self, text: &'t str, stop: &[String]) -> &'t str {
         let stop = stop.iter().filter(|stop| !stop.is_empty());
         match self {
-            Self::InTurn => stop.fold(text, |text, stop| text.split_once(&**stop).map_or(text, |(head, _)| head)),
+            Self::InTurn => {
+                stop.fold(text, |text, stop| text.split_once(&**stop).map_or(text, |(head, _)| head))
+            }
             Self::Earliest => {
                 let end = stop.filter_map(|stop| text.find(&**stop)).min();
                 end.map_or(text, |end| &text[..end])
@@ -336,7 +338,9 @@ impl Dataset {
             RenderError::SmallPool { task, subset, source }
         };
         let mut by_subject: HashMap<&str, Vec<&Row>> = HashMap::new();
-        if shots > 0 && let FewShot::First { .. } = task.few_shot() {
+        if shots > 0
+            && let FewShot::First { .. } = task.few_shot()
+        {
             for row in &self.pool {
                 let first = by_subject.entry(row.subject()).or_default();
                 if first.len() < shots {
@@ -386,7 +390,9 @@ impl Dataset {
                     }
                     Request::Generate { prompt, stop, .. } => {
                         add(&prompt);
-                        stop.iter().for_each(|stop| add(stop));
+                        for stop in &stop {
+                            add(stop);
+                        }
                     }
                 }
             }
@@ -451,14 +457,15 @@ impl Documents<'_> {
         let mut text = String::new();
         if let Content::Mmlu { subject, .. } = &row.content {
             let subject = subject.replace('_', " ");
-            text =
-                format!("The following are multiple choice questions (with answers) about {subject}.\n\n");
+            text = format!("The following are multiple choice questions (with answers) about {subject}.\n\n");
         }
         if self.shots == 0 {
             return text;
         }
         if let Some(first) = self.by_subject.get(row.subject()) {
-            first.iter().for_each(|example| example.example(&mut text));
+            for example in first {
+                example.example(&mut text);
+            }
             return text;
         }
         let pool = &self.data.pool;

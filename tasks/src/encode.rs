@@ -196,7 +196,10 @@ mod tests {
     fn windows_keep_the_end() {
         let encoded = EncodedPair { context: vec![1, 2, 3, 4], continuation: vec![5, 6] };
         let window = encoded.window(100).unwrap();
-        assert_eq!((&*window.input, &*window.targets, window.first()), (&[1, 2, 3, 4, 5][..], &[5, 6][..], 3));
+        assert_eq!(
+            (&*window.input, &*window.targets, window.first()),
+            (&[1, 2, 3, 4, 5][..], &[5, 6][..], 3)
+        );
         let window = encoded.window(3).unwrap();
         assert_eq!((&*window.input, window.first()), (&[3, 4, 5][..], 1));
         let window = encoded.window(2).unwrap();

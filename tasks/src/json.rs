@@ -61,11 +61,10 @@ impl Json {
 
     fn write(&self, to: &mut String, indent: Option<usize>, depth: usize) {
         match self {
-            Self::Null => to.push_str("null"),
             Self::Bool(value) => to.push_str(if *value { "true" } else { "false" }),
             Self::Integer(value) => to.push_str(&value.to_string()),
             Self::Float(value) if value.is_finite() => to.push_str(&float_repr(*value)),
-            Self::Float(_) => to.push_str("null"),
+            Self::Null | Self::Float(_) => to.push_str("null"),
             Self::Text(text) => write_text(to, text),
             Self::List(values) => {
                 write_all(to, ('[', ']'), indent, depth, values, |to, value| {
@@ -273,7 +272,10 @@ mod tests {
     fn order_is_kept_and_doubles_collapse_as_in_python() {
         let value = parse(r#"{"b": 1, "a": [true, null, -2, 1e2], "b": "x"}"#);
         assert_eq!(value.dumps(None), r#"{"b": "x", "a": [true, null, -2, 100.0]}"#);
-        assert_eq!(value.clone().ordered(&["z", "a"]).dumps(None), r#"{"a": [true, null, -2, 100.0], "b": "x"}"#);
+        assert_eq!(
+            value.clone().ordered(&["z", "a"]).dumps(None),
+            r#"{"a": [true, null, -2, 100.0], "b": "x"}"#
+        );
         assert_eq!(serde_json::to_string(&value).unwrap(), r#"{"b":"x","a":[true,null,-2,100.0]}"#);
     }
 
@@ -290,8 +292,8 @@ mod tests {
 
     #[test]
     fn hostile_json_is_refused() {
-        let many: String = (0..5000).map(|i| format!("\"{i}\":0,")).collect();
-        assert!(serde_json::from_str::<Json>(&format!("{{{many}\"x\":0}}")).is_err());
+        let many: Vec<String> = (0..5000).map(|i| format!("\"{i}\":0")).collect();
+        assert!(serde_json::from_str::<Json>(&format!("{{{}}}", many.join(","))).is_err());
         assert!(serde_json::from_str::<Json>(&"[".repeat(100_000)).is_err());
         assert!(serde_json::from_str::<Json>(r#""\ud800""#).is_err());
     }

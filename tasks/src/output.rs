@@ -21,9 +21,8 @@ fn output_type(task: Task) -> &'static str {
 /// back and what it scored, with the hashes by which altered ones are noticed. [`Json::dumps`] without indent makes a
 /// line of each.
 pub fn samples(document: &Document, responses: &[Response], scored: &Scored) -> Vec<Json> {
-    let pair = |sum: f64, greedy: bool| {
-        Json::list([float_repr(sum), if greedy { "True" } else { "False" }.into()])
-    };
+    let pair =
+        |sum: f64, greedy: bool| Json::list([float_repr(sum), if greedy { "True" } else { "False" }.into()]);
     let response = |(response, request): (&Response, &Request)| match response {
         Response::Loglikelihood { sum, greedy } => Json::List(vec![pair(*sum, *greedy)]),
         Response::Text(text) => match request {

@@ -1,5 +1,7 @@
 //! The arithmetic of the paper's Tables 1 and 2, and two other forms of its score beside it.
 
+use crate::summary::Evaluation;
+use crate::task::Task;
 use serde::{Deserialize, Serialize};
 
 /// A model's scores, all in percent: a row of Table 1.
@@ -23,6 +25,28 @@ pub struct PaperRow {
 const CHANCE: [Option<f64>; 5] = [Some(0.0), Some(25.0), Some(25.0), None, Some(50.0)];
 
 impl PaperRow {
+    /// The row of a model, of the metrics that fit the paper's figures: `acc` of `HellaSwag`, whose 59.1 % of Llama 3.1
+    /// 8B are no `acc_norm`, `truthfulqa_mc2`, strict matches of GSM8K, and `pass@1` of `HumanEval` in either form.
+    /// `None` where a task is missing.
+    pub fn of(evaluations: &[Evaluation]) -> Option<Self> {
+        let percent = |tasks: &[Task], metric: &str| {
+            let evaluation = evaluations.iter().find(|evaluation| tasks.contains(&evaluation.task))?;
+            let summaries = evaluation.summaries();
+            // The first is of the whole task, and of the strict filter.
+            let name = evaluation.task.name();
+            let found = summaries.iter().find(|found| found.name == name && found.metric == metric)?;
+            Some(100.0 * found.value)
+        };
+        Some(Self {
+            gsm8k: percent(&[Task::Gsm8k], "exact_match")?,
+            hellaswag: percent(&[Task::HellaSwag], "acc")?,
+            mmlu: percent(&[Task::Mmlu], "acc")?,
+            truthfulqa: percent(&[Task::TruthfulQaMc2], "acc")?,
+            winogrande: percent(&[Task::WinoGrande], "acc")?,
+            humaneval: percent(&[Task::HumanEval, Task::HumanEvalStripped], "pass@1")?,
+        })
+    }
+
     /// The general tasks, in the table's order.
     pub fn general(&self) -> [f64; 5] {
         [self.gsm8k, self.hellaswag, self.mmlu, self.truthfulqa, self.winogrande]
@@ -57,7 +81,7 @@ pub struct Impact {
     pub general_change: Option<f64>,
     /// Change of `HumanEval`, in percent of what it was.
     pub code_change: Option<f64>,
-    /// Monosemanticity M_s = Δcode/(1 + Δgeneral), both drops in percentage points (the paper's eq. 4 and Table 2).
+    /// Monosemanticity `M_s` = Δcode/(1 + Δgeneral), both drops in percentage points (the paper's eq. 4 and Table 2).
     /// Its 1 is one point, so that where it peaks depends on the unit.
     pub m_s: Option<f64>,
     /// The same with both drops as fractions, so that the 1 is 100 points: at most 1.
@@ -85,7 +109,9 @@ pub fn impact(original: &PaperRow, ablated: &PaperRow) -> Option<Impact> {
     for (i, kept) in retention.iter_mut().enumerate() {
         let (before, after) = (original.general()[i], ablated.general()[i]);
         // Below chance, what is left of nothing has no meaning.
-        *kept = CHANCE[i].filter(|chance| before > *chance).and_then(|chance| ratio(after - chance, before - chance));
+        *kept = CHANCE[i]
+            .filter(|chance| before > *chance)
+            .and_then(|chance| ratio(after - chance, before - chance));
     }
     Some(Impact {
         average: ablated.average(),
@@ -108,7 +134,7 @@ mod tests {
         PaperRow { gsm8k, hellaswag, mmlu, truthfulqa, winogrande, humaneval }
     }
 
-    /// Table 1: the original's scores and average, then of every k scores, average, GTC, code change, and M_s of
+    /// Table 1: the original's scores and average, then of every k scores, average, GTC, code change, and `M_s` of
     /// Table 2; as printed.
     type Model = ([f64; 6], &'static str, [([f64; 6], [&'static str; 4]); 4]);
 
@@ -166,7 +192,8 @@ mod tests {
     #[test]
     fn where_m_s_peaks_depends_on_its_unit() {
         let peak = |(original, _, ablations): &Model, of: fn(Impact) -> Option<f64>| {
-            let scores = ablations.map(|(scores, _)| of(impact(&row(*original), &row(scores)).unwrap()).unwrap());
+            let scores =
+                ablations.map(|(scores, _)| of(impact(&row(*original), &row(scores)).unwrap()).unwrap());
             (0..4).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap()
         };
         assert_eq!(TABLE.each_ref().map(|model| peak(model, |found| found.m_s)), [3, 0, 0]);
@@ -186,7 +213,9 @@ mod tests {
             assert!((found.retention[i].unwrap() - expected).abs() < 1e-12);
         }
         assert!((found.code_retention.unwrap() - 0.25).abs() < 1e-12);
-        assert!((original.average_above_chance() - (80.0 + 200.0 / 3.0 + 160.0 / 3.0 + 40.0) / 4.0).abs() < 1e-12);
+        assert!(
+            (original.average_above_chance() - (80.0 + 200.0 / 3.0 + 160.0 / 3.0 + 40.0) / 4.0).abs() < 1e-12
+        );
     }
 
     #[test]

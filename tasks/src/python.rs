@@ -122,8 +122,7 @@ impl Random {
             j = (j + 1) % key.len();
         }
         for _ in 1..WORDS {
-            state[i] =
-                (state[i] ^ mix(state[i - 1]).wrapping_mul(1_566_083_941)).wrapping_sub(u32_of(i));
+            state[i] = (state[i] ^ mix(state[i - 1]).wrapping_mul(1_566_083_941)).wrapping_sub(u32_of(i));
             i = after(&mut state, i);
         }
         state[0] = 0x8000_0000;
@@ -134,8 +133,7 @@ impl Random {
     fn word(&mut self) -> u32 {
         if self.next >= WORDS {
             for i in 0..WORDS {
-                let joined =
-                    (self.state[i] & 0x8000_0000) | (self.state[(i + 1) % WORDS] & 0x7fff_ffff);
+                let joined = (self.state[i] & 0x8000_0000) | (self.state[(i + 1) % WORDS] & 0x7fff_ffff);
                 let twist = if joined & 1 == 1 { 0x9908_b0df } else { 0 };
                 self.state[i] = self.state[(i + OFFSET) % WORDS] ^ (joined >> 1) ^ twist;
             }

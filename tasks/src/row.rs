@@ -218,7 +218,11 @@ impl Fields<'_> {
             _ => self.expected(field, "a list of 0 and 1"),
         };
         let labels: Vec<_> = self.list(field)?.iter().map(label).collect::<Result<_, _>>()?;
-        if labels.len() == choices { Ok(labels) } else { self.bad(field, "as many labels as choices are needed") }
+        if labels.len() == choices {
+            Ok(labels)
+        } else {
+            self.bad(field, "as many labels as choices are needed")
+        }
     }
 
     /// A number, or its digits, below `count`.
@@ -281,8 +285,19 @@ fn read(place: Place, json: Json) -> Result<Row, RowError> {
             &["task_id", "prompt", "canonical_solution", "test", "entry_point"]
         }
         Task::HellaSwag => &[
-            "ind", "activity_label", "ctx_a", "ctx_b", "ctx", "endings", "source_id", "split", "split_type",
-            "label", "query", "choices", "gold",
+            "ind",
+            "activity_label",
+            "ctx_a",
+            "ctx_b",
+            "ctx",
+            "endings",
+            "source_id",
+            "split",
+            "split_type",
+            "label",
+            "query",
+            "choices",
+            "gold",
         ],
         Task::Mmlu => &["question", "subject", "choices", "answer"],
         _ => &[],
@@ -334,7 +349,8 @@ fn multipl_e(fields: &Fields<'_>, language: Language) -> Result<Content, RowErro
     let prompt = fields.owned("prompt")?;
     // Rows of HumanEval-X, which stand in for Python's, have other names and no stop tokens.
     let tests = fields.either("tests", "test")?;
-    let mut stop = if fields.json.get("stop_tokens").is_some() { fields.texts("stop_tokens")? } else { Vec::new() };
+    let mut stop =
+        if fields.json.get("stop_tokens").is_some() { fields.texts("stop_tokens")? } else { Vec::new() };
     stop.retain(|stop| !stop.is_empty());
     if stop.is_empty() {
         stop = language.stop_tokens().iter().map(|stop| (*stop).into()).collect();
@@ -356,7 +372,7 @@ fn hellaswag(fields: &Fields<'_>) -> Result<Content, RowError> {
     Ok(Content::HellaSwag { query, choices, gold })
 }
 
-/// `preprocess` of `lm_eval/tasks/hellaswag/utils.py`: what WikiHow's markup leaves.
+/// `preprocess` of `lm_eval/tasks/hellaswag/utils.py`: what `WikiHow`'s markup leaves.
 fn clean(text: &str) -> String {
     let text = strip(text).replace(" [title]", ". ");
     let mut kept = String::with_capacity(text.len());
@@ -390,11 +406,7 @@ fn mmlu(fields: &Fields<'_>) -> Result<Content, RowError> {
     Ok(Content::Mmlu { subject, question, choices, gold: fields.index("answer", 4)? })
 }
 
-fn truthful_qa(
-    fields: &Fields<'_>,
-    choices: &'static str,
-    label: &'static str,
-) -> Result<Content, RowError> {
+fn truthful_qa(fields: &Fields<'_>, choices: &'static str, label: &'static str) -> Result<Content, RowError> {
     let question = fields.owned("question")?;
     let choices = fields.choices(choices)?;
     let labels = fields.labels(label, choices.len())?;
@@ -443,7 +455,8 @@ pub fn sha256(text: &str) -> String {
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 impl Content {

@@ -191,7 +191,8 @@ pub fn score(document: &Document, responses: &[Response]) -> Result<Scored, Scor
             };
             let text = cut.apply(text, stop);
             let read = [("strict-match", answer::strict(text)), ("flexible-extract", answer::flexible(text))];
-            let values = read.iter().map(|(_, found)| f64::from(u8::from(answer::exact_match(found, target))));
+            let values =
+                read.iter().map(|(_, found)| f64::from(u8::from(answer::exact_match(found, target))));
             let filtered = read.iter().map(|(name, found)| (*name, vec![Filtered::Text((*found).into())]));
             (values.collect(), filtered.collect())
         }
@@ -202,8 +203,11 @@ pub fn score(document: &Document, responses: &[Response]) -> Result<Scored, Scor
             let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
             let samples = count(outcomes.len());
             let passed = count(outcomes.iter().filter(|outcome| outcome.passed).count());
-            let value = pass_at_k(samples, passed, 1)
-                .map_err(|source| ScoreError::NoPrograms { task, index, source })?;
+            let value = pass_at_k(samples, passed, 1).map_err(|source| ScoreError::NoPrograms {
+                task,
+                index,
+                source,
+            })?;
             let programs =
                 outcomes.iter().map(|outcome| [&*program.head, &*outcome.completion].concat()).collect();
             (vec![value], vec![("create_test", vec![Filtered::Programs(programs)])])

@@ -3,7 +3,7 @@
 use crate::document::{Dataset, Options};
 use crate::row::Part;
 use crate::score::Scored;
-use crate::task::{MmluGroup, Metric, Task};
+use crate::task::{Metric, MmluGroup, Task};
 use codingspot_stats::Interval;
 use codingspot_stats::bootstrap::{BootstrapError, Resamples};
 use codingspot_stats::proportion::wilson;
@@ -74,8 +74,10 @@ pub fn pooled(parts: &[(f64, Option<f64>, usize)]) -> Option<(f64, Option<f64>)>
     }
     let all = total as f64;
     let mean = parts.iter().map(|(mean, _, n)| mean * *n as f64).sum::<f64>() / all;
-    let squares: Option<f64> =
-        parts.iter().map(|(_, error, n)| error.map(|error| (*n as f64 - 1.0) * error.powi(2) * *n as f64)).sum();
+    let squares: Option<f64> = parts
+        .iter()
+        .map(|(_, error, n)| error.map(|error| (*n as f64 - 1.0) * error.powi(2) * *n as f64))
+        .sum();
     let free = all - parts.len() as f64;
     let error = squares.filter(|_| free > 0.0).map(|squares| (squares / free / all).sqrt());
     Some((mean, error))
@@ -101,7 +103,8 @@ impl Evaluation {
     /// Values of the metric in place `metric` of the task's, in the order of documents: what a paired bootstrap
     /// takes. Of one subset, or of all.
     pub fn values(&self, metric: usize, subset: Option<&str>) -> Vec<f64> {
-        let of_subset = self.scored.iter().filter(|scored| subset.is_none() || scored.subset.as_deref() == subset);
+        let of_subset =
+            self.scored.iter().filter(|scored| subset.is_none() || scored.subset.as_deref() == subset);
         of_subset.filter_map(|scored| scored.values.get(metric)).map(|value| value.value).collect()
     }
 

@@ -54,8 +54,7 @@ const ACC: &[Metric] = &[share("acc", "none")];
 // `acc_bytes` is a metric of the harness that its tasks don't ask for.
 const HELLASWAG: &[Metric] = &[share("acc", "none"), share("acc_norm", "none"), share("acc_bytes", "none")];
 const MC2: &[Metric] = &[Metric { name: "acc", filter: "none", higher_is_better: true, is_share: false }];
-const GSM8K: &[Metric] =
-    &[share("exact_match", "strict-match"), share("exact_match", "flexible-extract")];
+const GSM8K: &[Metric] = &[share("exact_match", "strict-match"), share("exact_match", "flexible-extract")];
 const CODE: &[Metric] = &[share("pass@1", "create_test")];
 
 /// Where few-shot examples come from.

@@ -6,6 +6,7 @@ SHARED holds data/bench with the full sets; without it, only the bundled questio
 draws are those of lm-evaluation-harness 4e7e0d47f33b (lm_eval/tasks/*/*.yaml, lm_eval/api/samplers.py of v0.4.5).
 """
 
+import functools
 import gzip
 import hashlib
 import json
@@ -16,13 +17,13 @@ import sys
 
 from jinja2 import Environment, StrictUndefined
 
-ENV = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+TEMPLATE = functools.cache(Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string)
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUNDLED = os.path.join(HERE, "..", "data")
 
 
 def render(template, doc):
-    return ENV.from_string(template).render(**doc)
+    return TEMPLATE(template).render(**doc)
 
 
 def sha(text):
