@@ -577,6 +577,10 @@ fn prediction_figure(study: &Study, scope: &ScopeFindings) -> Block {
         .filter(|point| point.y.is_some_and(|sum| sum <= 1.5 * highest))
         .collect();
     series.push(Series::new("sum of the spot's scores", SeriesStyle::Other(4), claimed));
+    let count = codingspot_core::spot::count_of(scope.parameters, study.settings.k).max(1);
+    let claimed_at_k = spot
+        .and_then(|found| found.points.iter().find(|point| point.count == count))
+        .and_then(|point| Some((point.scores? / languages, point.measured?)));
     let holds = scope.predictions.iter().find(|found| found.arm == "spot");
     let (low, high) = scope
         .lowering
@@ -587,13 +591,19 @@ fn prediction_figure(study: &Study, scope: &ScopeFindings) -> Block {
         "The gradient on the held-out documents predicts the rise to first order, −Σ θ · ∂L/∂θ over what is \
          removed. For the spot it is within a fifth of what was measured {}. By the same sign, removing {} to {} \
          of all parameters one at a time would lower the loss of a language. The sum of scores is what the spot \
-         would cost if every one of its parameters raised the loss by its score.",
+         would cost if every one of its parameters raised the loss by its score{}.",
         match holds.and_then(|found| found.holds_up_to) {
             Some(count) => format!("up to {} parameters", thousands(count.round() as u64)),
             None => "at no dose from the smallest on".to_owned(),
         },
         percent(low, 3),
-        percent(high, 3)
+        percent(high, 3),
+        claimed_at_k.map_or(String::new(), |(sum, measured)| format!(
+            ": {} nats at k = {} %, where it costs {}",
+            fixed(sum, 2),
+            study.settings.k,
+            rise(Some(measured))
+        ))
     );
     let chart = LineChart {
         title: format!("First-order prediction beside measurement: scope {}", scope.scope.name()),
