@@ -10,14 +10,13 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use seccompiler::BpfProgram;
 
+use super::protocol::Mapping;
 use crate::Limits;
 
 /// Files that a process may have open.
 const OPEN_FILES: u64 = 512;
 /// Stack of a first thread, as is usual.
 const STACK_BYTES: u64 = 8 << 20;
-/// Init and launcher, which the kernel counts among a run's processes.
-const OWN_PROCESSES: u64 = 2;
 
 /// Gives up the ways to regain a capability. Takes some capabilities itself.
 pub(super) fn bar_capabilities() -> io::Result<()> {
@@ -44,10 +43,11 @@ pub(super) fn drop_capabilities() -> io::Result<()> {
 }
 
 /// Resources that the kernel limits for each process.
-pub(super) fn rlimits(limits: &Limits) -> Vec<(Resource, u64, u64)> {
+fn rlimits(limits: &Limits, mapping: Mapping) -> Vec<(Resource, u64, u64)> {
     // Counted in whole seconds; the watcher counts more finely, and over all processes.
     let seconds = limits.cpu.as_secs() + 1;
-    let processes = u64::from(limits.processes) + OWN_PROCESSES;
+    // The kernel counts the init too, and the launcher where it is the same user.
+    let processes = u64::from(limits.processes) + if mapping == Mapping::Own { 2 } else { 1 };
     vec![
         (Resource::Cpu, seconds, seconds + 1),
         // Memory that is private and can be written. The address space is not limited, as runtimes reserve
@@ -96,11 +96,11 @@ fn landlock() -> io::Result<Option<u32>> {
 }
 
 /// Confines this process, and all that it starts. Gives Landlock's version.
-pub(super) fn confine(limits: &Limits, filter: &BpfProgram) -> io::Result<Option<u32>> {
+pub(super) fn confine(limits: &Limits, mapping: Mapping, filter: &BpfProgram) -> io::Result<Option<u32>> {
     // A session of its own has no terminal.
     rustix::process::setsid()?;
     let version = landlock()?;
-    for (resource, soft, hard) in rlimits(limits) {
+    for (resource, soft, hard) in rlimits(limits, mapping) {
         // Raising a limit is not for this process; the host's lower one stays.
         let most = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
         setrlimit(resource, Rlimit { current: Some(soft.min(most)), maximum: Some(hard.min(most)) })?;

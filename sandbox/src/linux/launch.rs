@@ -15,7 +15,7 @@ use rustix::thread::{Gid, Uid, UnshareFlags};
 
 use super::protocol::{ASKED, HOME, INSIDE_ID, Mapping, Request, Step, ToHost, ToRun, receive, send, stream};
 use super::{confine, root, sys, syscalls, watch};
-use crate::Verdict;
+use crate::{Limits, Verdict};
 
 /// Time between two looks at what a run uses.
 const TICK: Duration = Duration::from_millis(10);
@@ -149,7 +149,7 @@ fn run(host: &mut UnixStream, request: &Request, mapping: Mapping) -> Result<(),
     for (index, step) in request.steps.iter().enumerate() {
         let is_last = index + 1 == request.steps.len();
         let stdin = if is_last { request.stdin.as_slice() } else { &[] };
-        let verdict = run_step(host, request, (index, step), stdin, &filter)?;
+        let verdict = run_step(host, (request, mapping), (index, step), stdin, &filter)?;
         if verdict != Some(Verdict::Exited(0)) {
             break;
         }
@@ -174,14 +174,13 @@ fn become_user(mapping: Mapping) -> io::Result<()> {
 
 /// What the program's process says before the program starts: `+` and Landlock's version, or what failed.
 fn confined(
-    step: &Step,
-    probe: bool,
+    limits: Limits,
+    (mapping, probe): (Mapping, bool),
     filter: seccompiler::BpfProgram,
     mut said: io::PipeWriter,
 ) -> impl FnMut() -> io::Result<()> + Send + Sync + 'static {
-    let limits = step.limits;
     move || {
-        let result = confine::confine(&limits, &filter).map_err(|error| error.to_string());
+        let result = confine::confine(&limits, mapping, &filter).map_err(|error| error.to_string());
         let result = result.and_then(|version| {
             if probe {
                 confine::self_test().map_err(|name| format!("{name} does not hold"))?;
@@ -201,7 +200,7 @@ fn confined(
 /// Runs one step to its end, and ends what it left. Gives no verdict of a probe.
 fn run_step(
     host: &mut UnixStream,
-    request: &Request,
+    (request, mapping): (&Request, Mapping),
     (index, step): (usize, &Step),
     stdin: &[u8],
     filter: &seccompiler::BpfProgram,
@@ -214,7 +213,7 @@ fn run_step(
     let mut command = Command::new(name);
     command.args(arguments).env_clear().envs(request.env.iter().map(|(name, value)| (name, value)));
     command.current_dir(HOME).stdin(Stdio::from(input));
-    sys::before_start(&mut command, confined(step, request.probe, filter.clone(), said));
+    sys::before_start(&mut command, confined(step.limits, (mapping, request.probe), filter.clone(), said));
     let before = sys::children_cpu();
     let child = command.spawn();
     // The command holds the writing end.
