@@ -29,6 +29,7 @@ fn attack_with(arguments: &[String], source: &str) -> Program {
 /// A process of the host for attacks to find, ended with the test.
 struct Bystander(Child);
 
+#[expect(clippy::unwrap_used, reason = "only tests call it")]
 impl Bystander {
     fn new() -> Self {
         Self(Command::new("/bin/sleep").arg("60").env("SECRET", SECRET).spawn().unwrap())
@@ -43,6 +44,7 @@ impl Bystander {
     }
 }
 
+#[expect(clippy::unwrap_used, reason = "only tests call it")]
 impl Drop for Bystander {
     fn drop(&mut self) {
         self.0.kill().unwrap();
@@ -51,6 +53,7 @@ impl Drop for Bystander {
 }
 
 /// IDs of the host's processes that have a word in their command line.
+#[expect(clippy::unwrap_used, reason = "only tests call it")]
 fn processes_with(word: &str) -> Vec<u32> {
     let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;

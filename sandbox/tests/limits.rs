@@ -2,6 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
+#[expect(dead_code, reason = "for other tests")]
 mod common;
 
 use std::fs;
@@ -18,6 +19,7 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 /// Memory that the host could still give out.
+#[expect(clippy::unwrap_used, reason = "only tests call it")]
 fn available() -> u64 {
     let list = fs::read_to_string("/proc/meminfo").unwrap();
     let line = list.lines().find_map(|line| line.strip_prefix("MemAvailable:")).unwrap();
@@ -272,6 +274,12 @@ fn output_beyond_the_limit_ends_the_run() {
         assert_eq!(outcome.stdout.len() + outcome.stderr.len(), 100_000);
         assert!(began.elapsed() < seconds(5));
         assert_eq!(unprotected(&program).verdict, Verdict::OutputLimit);
+    }
+    // A flood that fits the pipe is told too, though the program has ended.
+    let mut program = attack("print('x' * 30000)");
+    program.limits.output_bytes = 20_000;
+    for _ in 0..5 {
+        assert_eq!(sandbox.run(&program).unwrap().verdict, Verdict::OutputLimit);
     }
     // Just as much is no flood.
     let mut program = attack("import sys\nsys.stdout.write('x' * 60000)\nsys.stderr.write('y' * 40000)");

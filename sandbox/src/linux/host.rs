@@ -27,7 +27,7 @@ use crate::{
 /// First kernel with all that is needed. From then on processes are counted by user namespace.
 const KERNEL: (u32, u32) = (5, 14);
 /// Time for what is not the program's: to set up, and to end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Program search path of every run.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
 
@@ -75,7 +75,7 @@ impl Sandbox {
         let ended = run.attend();
         run.reap();
         ended.map_err(as_refusal)?;
-        let Some(landlock) = run.ready else {
+        let Some(Standing { landlock }) = run.standing else {
             return Err(Refusal {
                 missing: "sandbox".into(),
                 reason: "the trial run did not get to its program".into(),
@@ -169,6 +169,12 @@ fn system(attempt: &'static str) -> impl FnOnce(io::Error) -> SandboxError {
     move |source| SandboxError::System { attempt, source }
 }
 
+/// What a run's sandbox has.
+struct Standing {
+    /// Landlock's version, where the kernel has it.
+    landlock: Option<u32>,
+}
+
 /// A run under way.
 struct Run<'a> {
     program: &'a Program,
@@ -181,8 +187,8 @@ struct Run<'a> {
     /// The init, whose end is that of all.
     init: Option<OwnedFd>,
     mapping: Option<Mapping>,
-    /// Landlock's version, once the sandbox stands.
-    ready: Option<Option<u32>>,
+    /// What it has, once the sandbox stands.
+    standing: Option<Standing>,
     stage: usize,
     started: Option<Instant>,
     deadline: Instant,
@@ -260,7 +266,7 @@ impl<'a> Run<'a> {
             cgroup,
             init: None,
             mapping: None,
-            ready: None,
+            standing: None,
             stage: 0,
             started: None,
             deadline: Instant::now() + PATIENCE,
@@ -448,7 +454,7 @@ impl<'a> Run<'a> {
                     send(&mut self.control, &ToRun::Go).map_err(system("answer a run"))?;
                 }
             }
-            ToHost::Ready { landlock } => self.ready = Some(landlock),
+            ToHost::Ready { landlock } => self.standing = Some(Standing { landlock }),
             ToHost::Started { step } if step < self.stages.len() => {
                 self.stage = step;
                 if !self.killed {
@@ -498,6 +504,8 @@ impl<'a> Run<'a> {
             let reason = "its init was ended from outside, as when memory runs out".into();
             return Err(SandboxError::Lost { reason });
         };
+        // Also where it ended before the host had read it all.
+        let verdict = if self.truncated { Verdict::OutputLimit } else { verdict };
         let [stdout, stderr] = std::mem::take(&mut self.output);
         let stage = self.stages[self.stage].0;
         let (wall, cpu, truncated) = (self.wall, self.cpu, self.truncated);

@@ -77,6 +77,10 @@ fn die_with_parent() -> io::Result<()> {
 fn launch() -> io::Result<()> {
     die_with_parent()?;
     sys::close_inherited()?;
+    // What the caller's terminal, signals and file modes are is not for its programs.
+    rustix::process::setsid()?;
+    sys::reset_signals();
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let socket: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
     let mut host = stream(socket);
     // Fails, as it has to, where the host is gone by now or there never was one.

@@ -12,7 +12,7 @@ use rustix::mount::{
     move_mount, open_tree, unmount,
 };
 
-use super::protocol::{Entry, INSIDE_ID};
+use super::protocol::{Entry, HOME, INSIDE_ID};
 use super::sys::{self, NO_DEV, NO_EXEC, NO_SUID, READ_ONLY};
 
 /// System paths that programs may read, where the host has them. `/etc` has only what runtimes need.
@@ -76,8 +76,8 @@ pub(super) fn extra_entries(path: &Path) -> io::Result<Vec<Entry>> {
         return Err(io::Error::other("its path is not absolute"));
     }
     let source = path.canonicalize()?;
-    if source == Path::new("/") {
-        return Err(io::Error::other("that is all there is"));
+    if [&source, path].iter().any(|path| Path::new(HOME).starts_with(path)) {
+        return Err(io::Error::other("it would hide the scratch directory, or show everything"));
     }
     if ["/dev", "/proc", "/sys", "/run/user"].iter().any(|kernel| source.starts_with(kernel)) {
         return Err(io::Error::other("it leads to devices, processes or sockets of the host"));
@@ -295,5 +295,6 @@ mod tests {
         assert!(extra_entries(Path::new("/usr/..")).is_err());
         assert!(extra_entries(Path::new("relative")).is_err());
         assert!(extra_entries(Path::new("/proc/self")).is_err());
+        assert!(extra_entries(Path::new("/tmp")).is_err());
     }
 }

@@ -55,6 +55,16 @@ pub(super) fn close_inherited() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Has every signal do what it does by itself: what the caller ignores, its programs need not.
+#[expect(unsafe_code, reason = "no crate resets handlers safely")]
+pub(super) fn reset_signals() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: installs no handler. Fails for the two signals that can't be ignored anyway, and for the
+        // C library's own.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 /// Moves this process to new namespaces.
 #[expect(unsafe_code, reason = "unsafe for a flag that is never among them")]
 pub(super) fn unshare(flags: UnshareFlags) -> io::Result<()> {

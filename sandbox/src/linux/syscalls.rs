@@ -86,6 +86,10 @@ const OLDER: &[i64] = &[];
 /// `fchmodat2`, which libc's list lacks on some targets; the same on all.
 const FCHMODAT2: i64 = 452;
 
+/// Requests whose type is not the same on all targets in libc's list.
+const TIOCSTI: u64 = 0x5412;
+const TIOCLINUX: u64 = 0x541C;
+
 fn condition(argument: u8, operator: SeccompCmpOp, value: u64) -> io::Result<SeccompCondition> {
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value).map_err(io::Error::other)
 }
@@ -123,8 +127,7 @@ pub(super) fn filter() -> io::Result<BpfProgram> {
     rules.insert(libc::SYS_socketpair, vec![rule(vec![condition(0, Eq, local)?])?]);
 
     // No pushing of input into a terminal.
-    let quiet = [libc::TIOCSTI, libc::TIOCLINUX]
-        .map(|request| condition(1, Ne, request.try_into().map_err(io::Error::other)?));
+    let quiet = [TIOCSTI, TIOCLINUX].map(|request| condition(1, Ne, request));
     rules.insert(libc::SYS_ioctl, vec![rule(quiet.into_iter().collect::<io::Result<_>>()?)?]);
 
     // Asking for the personality, or for the usual one.

@@ -1,5 +1,7 @@
 //! What the tests share.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "only tests call it")]
+
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
