@@ -13,6 +13,18 @@
 //! Nothing here forks a process that has threads: the calling program starts itself anew, and
 //! [`launch_if_asked`], which has to come first in its `main`, notices and becomes the launcher.
 //!
+//! ```no_run
+//! use codingspot_sandbox::{Sandbox, SandboxOptions, launch_if_asked, python};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     launch_if_asked();
+//!     let sandbox = Sandbox::new(SandboxOptions::default())?;
+//!     let outcome = sandbox.run(&python("print(6 * 7)"))?;
+//!     assert!(outcome.passed() && outcome.stdout == b"42\n");
+//!     Ok(())
+//! }
+//! ```
+//!
 //! What a program can see and do, and which layer sees to it:
 //!
 //! | | Allowed | By |

@@ -10,7 +10,8 @@ use crate::SandboxError;
 pub struct Limits {
     /// Time from start to end.
     pub wall: Duration,
-    /// Processor time of all processes together, user and system. Counted some 10 ms apart.
+    /// Processor time of all processes together, user and system. Counted some 10 ms apart; without that of
+    /// children that ended and were not waited for, whose parent ignores them.
     pub cpu: Duration,
     /// Memory of all processes together. One process that asks for more is denied it, as is usual with
     /// `RLIMIT_DATA`; what grows beyond otherwise ends the run.

@@ -17,7 +17,7 @@ use crate::{Limits, Outcome, Program, Runner, SandboxError, Stage, Verdict};
 ///
 /// Files are kept in a temporary directory, without limit; programs are looked up in the caller's `PATH`.
 /// Processor time is neither limited over all processes nor known.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Unprotected;
 
