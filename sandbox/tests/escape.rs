@@ -585,9 +585,11 @@ print('REACHED', run() > 0)
 #[test]
 fn no_privilege_is_held_or_gained_through_set_user_id_programs() {
     let Some(sandbox) = with_python() else { return };
-    let status = inside(sandbox, &attack("print(open('/proc/self/status').read())"));
+    let status = attack("for pid in ('1', 'self'): print(open(f'/proc/{pid}/status').read())");
+    let status = inside(sandbox, &status);
     for line in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
-        assert!(status.contains(&format!("{line}:\t0000000000000000\n")), "{status}");
+        // Of the program, and of the init above it.
+        assert_eq!(status.matches(&format!("{line}:\t0000000000000000\n")).count(), 2, "{status}");
     }
     assert!(status.contains("NoNewPrivs:\t1\n") && status.contains("Seccomp:\t2\n"), "{status}");
     // A program that would give any other user the rights of the tests' user.
