@@ -520,9 +520,9 @@ pub(crate) struct OverlapArgs {
     /// Runs and spot files; a single run is compared language by language
     #[arg(required = true, value_name = "RUN|SPOT")]
     pub(crate) inputs: Vec<PathBuf>,
-    /// Shares to compare at, percent
-    #[arg(long, value_delimiter = ',', value_parser = percent, default_value = "0.0025,0.01,0.09,0.25,1")]
-    pub(crate) k: Vec<f64>,
+    /// Shares to compare at, percent [default: those of 0.0025, 0.01, 0.09, 0.25, 1 that all spots hold]
+    #[arg(long, value_delimiter = ',', value_parser = percent)]
+    pub(crate) k: Option<Vec<f64>>,
     /// Which parameters compete in runs [default: all, or the scope of the spots]
     #[arg(long, value_enum)]
     pub(crate) scope: Option<ScopeChoice>,

@@ -753,6 +753,13 @@ fn overlaps_are_those_of_counting() {
         let mixed = json(&["overlap", text(&a), text(&general), "--k", &joined]);
         assert_eq!(mixed["pairs"][0]["at"], found["pairs"][0]["at"]);
         // Beyond what one of them holds.
+        // Nobody asked for a k that the spots don't hold.
+        let half = root.join("half");
+        select(&code, &half, &["--max-k", "0.5", "--scope", scope]);
+        let found = json(&["overlap", text(&half), text(&half)]);
+        let ks: Vec<f64> =
+            found["pairs"][0]["at"].as_array().unwrap().iter().map(|at| at["k"].as_f64().unwrap()).collect();
+        assert_eq!(ks, [0.0025, 0.01, 0.09, 0.25]);
         refused(&["overlap", text(&a), text(&b), "--k", "6.5"], 1, &[text(&a), "k = 6.5 %", "6 %"]);
         refused(&["overlap", text(&a), text(&b), "--scope", "no-norm"], 1, &[text(&a), scope, "no-norm"]);
     }

@@ -8,6 +8,9 @@ use crate::spot;
 use codingspot_core::spot::{Scope, SpotHeader};
 use serde::Serialize;
 
+/// Shares to compare at unless others are asked for, percent: the paper's and 1.
+const KS: [f64; 5] = [0.0025, 0.01, 0.09, 0.25, 1.0];
+
 /// What the command prints as JSON.
 #[derive(Debug, Serialize)]
 struct Overlap {
@@ -26,13 +29,6 @@ enum Input {
 }
 
 pub(crate) fn run(args: &OverlapArgs) -> anyhow::Result<()> {
-    let mut ks = args.k.clone();
-    ks.retain(|&k| k > 0.0);
-    ks.sort_by(f64::total_cmp);
-    ks.dedup();
-    let Some(&max_k) = ks.last() else {
-        return Err(UsageError("--k has no share above 0".to_owned()).into());
-    };
     let inputs = args
         .inputs
         .iter()
@@ -44,6 +40,19 @@ pub(crate) fn run(args: &OverlapArgs) -> anyhow::Result<()> {
             })
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
+    // What nobody asked for is left out where a spot ends before it.
+    let held = inputs.iter().filter_map(|input| match input {
+        Input::Spot(ranking) => Some(ranking.spot.header().max_k),
+        Input::Run(_) => None,
+    });
+    let held = held.fold(100.0, f64::min);
+    let mut ks = args.k.clone().unwrap_or_else(|| KS.into_iter().filter(|&k| k <= held).collect());
+    ks.retain(|&k| k > 0.0);
+    ks.sort_by(f64::total_cmp);
+    ks.dedup();
+    let Some(&max_k) = ks.last() else {
+        return Err(UsageError("--k has no share above 0 that all spots hold".to_owned()).into());
+    };
     if !args.across_settings {
         check_settings(&inputs)?;
     }
