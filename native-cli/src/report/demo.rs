@@ -85,7 +85,7 @@ pub(crate) fn page(report: &DemoReport) -> Page {
         )],
         contents,
         footer: vec![
-            "`codingspot study` compares the spot with more controls, over more doses, with intervals."
+            "The command “codingspot study” compares the spot with more controls, over more doses, with intervals."
                 .to_owned(),
             format!("Made by codingspot {}.", env!("CARGO_PKG_VERSION")),
         ],

@@ -5,6 +5,7 @@
 //! page: plotters draws shapes without meaning, charming needs JavaScript.
 
 mod demo;
+mod location;
 mod rows;
 mod run;
 mod study;

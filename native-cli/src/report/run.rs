@@ -1,9 +1,11 @@
 //! A run as sections: what was scored, where the highest scores lie, how alike languages are.
 
+use super::location;
 use crate::overlap;
 use crate::run::{Choice, Run, TOP_PERCENT};
-use codingspot_core::spot::{Scope, count_tensors};
-use codingspot_plot::number::{percent, significant, thousands};
+use crate::study::locate;
+use codingspot_core::spot::Scope;
+use codingspot_plot::number::{percent, thousands};
 use codingspot_plot::{Block, Cell, ColorScale, HeatMap, Section, Table};
 
 /// Share that is looked at, percent: the paper's largest.
@@ -57,58 +59,9 @@ fn scored(run: &Run) -> Section {
 
 fn place(run: &Run, scope: Scope) -> anyhow::Result<Section> {
     let spot = run.select(Choice::global(scope, K), None)?;
-    let cells = count_tensors(&spot, 0..spot.len(), &run.layout);
-    let tensors = run.layout.tensors();
-    let mut modules: Vec<&str> = Vec::new();
-    for cell in &cells {
-        let name = tensors[cell.tensor].module.name();
-        if !modules.contains(&name) {
-            modules.push(name);
-        }
-    }
-    let layers = tensors.iter().filter_map(|spec| spec.layer).max().map_or(0, |last| last + 1);
-    let mut cols: Vec<String> = (0..layers).map(|layer| layer.to_string()).collect();
-    cols.push("outside".to_owned());
-    let find = |module: &str, layer: Option<usize>| {
-        let cell = cells
-            .iter()
-            .find(|cell| tensors[cell.tensor].module.name() == module && tensors[cell.tensor].layer == layer);
-        cell.and_then(codingspot_core::spot::TensorCount::enrichment)
-    };
-    let values = modules
-        .iter()
-        .map(|module| (0..layers).map(Some).chain([None]).map(|layer| find(module, layer)).collect())
-        .collect();
-    let densest =
-        cells.iter().max_by(|a, b| a.enrichment().unwrap_or(0.0).total_cmp(&b.enrichment().unwrap_or(0.0)));
-    let norms: u64 =
-        cells.iter().filter(|cell| tensors[cell.tensor].module.is_norm()).map(|cell| cell.count).sum();
-    let sentence = densest.map_or(String::new(), |cell| {
-        format!(
-            "Of the top {K} % ({} parameters) {} lie in gains of norms. The densest tensor is {}: {} times its even \
-             share.",
-            thousands(spot.len() as u64),
-            thousands(norms),
-            tensors[cell.tensor].name,
-            significant(cell.enrichment().unwrap_or(0.0), 3)
-        )
-    });
-    let chart = HeatMap {
-        title: format!("Highest scores over their even share: scope {}, k = {K} %", scope.name()),
-        row_label: "Module".to_owned(),
-        col_label: "Layer".to_owned(),
-        rows: modules.iter().map(|&name| name.to_owned()).collect(),
-        cols,
-        cells: values,
-        scale: ColorScale::Log2Enrichment,
-        cell_digits: 1,
-        group_breaks: Vec::new(),
-        emphasize: None,
-        diagonal: false,
-    };
+    let blocks = locate(&spot, &run.layout, &[K])?.iter().map(|at| location::figure(scope, at)).collect();
     let id = format!("where-{}", scope.name());
-    let figure = Block::figure(format!("location-{}", scope.name()), chart, sentence);
-    Ok(Section::new(id, format!("Where the highest scores lie: scope {}", scope.name()), vec![figure]))
+    Ok(Section::new(id, format!("Where the highest scores lie: scope {}", scope.name()), blocks))
 }
 
 fn languages(run: &Run) -> anyhow::Result<Section> {

@@ -15,6 +15,7 @@ mod points;
 mod subject;
 
 pub(crate) use findings::*;
+pub(crate) use location::at as locate;
 pub(crate) use subject::Subject;
 
 use crate::atomic::TEMPORARY;
