@@ -82,6 +82,7 @@ pub(crate) fn nll(
                 stderr: mean.stderr.filter(|stderr| stderr.is_finite()),
                 n: losses.len() as u64,
                 tokens: mean.tokens,
+                ..ResultRow::default()
             });
         }
         Ok(())

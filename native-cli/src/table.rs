@@ -172,6 +172,7 @@ mod tests {
             stderr: None,
             n: 1,
             tokens: 1,
+            ..ResultRow::default()
         };
         let rows = [
             row("rust", ORIGINAL, 0.0, Some(1.5)),

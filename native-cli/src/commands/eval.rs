@@ -70,6 +70,11 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
     let results = nll(&mut loaded, &subsets, &arms, &args.k, settings)?;
     let file = EvalFile {
         results,
+        comparisons: Vec::new(),
+        impacts: Vec::new(),
+        datasets: Vec::new(),
+        samples: Vec::new(),
+        not_run: Vec::new(),
         config: json!({
             "model": model.name,
             "fingerprint": loaded.fingerprint,
@@ -85,7 +90,9 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
             "dtype": "f32",
         }),
         versions: versions(),
-    };
+        sha256: None,
+    }
+    .sealed()?;
     let mut bytes = serde_json::to_vec_pretty(&file)?;
     bytes.push(b'\n');
     atomic::write_file(&args.out, &bytes)?;
