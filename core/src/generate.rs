@@ -1,8 +1,9 @@
 //! Streaming generation.
 
 use crate::llama::{ForwardError, KvCache, Llama, read_f32};
+use crate::sampling::{Sampling, SamplingError, argmax, log_sum_exp};
 use crate::tokenizer::{TextStream, Tokenizer, TokenizerError};
-use rand::{Rng as _, SeedableRng as _};
+use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
@@ -67,15 +68,8 @@ pub enum GenerateError {
         context: usize,
     },
     /// A setting is out of range.
-    #[error("{name} is {found}, expected {expected}")]
-    Option {
-        /// Setting.
-        name: &'static str,
-        /// Value found.
-        found: f64,
-        /// What would be right.
-        expected: &'static str,
-    },
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
     /// The model gave no usable distribution.
     #[error(
         "the logits after token {position} are not finite: the ablated model overflows, or the device fails"
@@ -124,7 +118,8 @@ pub async fn generate(
     options: &GenerateOptions,
     mut on_token: impl AsyncFnMut(&TokenEvent) -> ControlFlow<()>,
 ) -> Result<Generation, GenerateError> {
-    check_options(options)?;
+    let sampling = Sampling { temperature: options.temperature, top_p: options.top_p };
+    sampling.check()?;
     model.check_tokens(&[prompt])?;
     let context = model.config().max_position_embeddings;
     let room = context - prompt.len();
@@ -145,7 +140,7 @@ pub async fn generate(
     while generation.ids.len() < max_tokens {
         let position = prompt.len() + generation.ids.len() - 1;
         let log_z = log_sum_exp(&logits).ok_or(GenerateError::NonFiniteLogits { position })?;
-        let id = sample(&logits, options, &mut rng);
+        let id = sampling.draw(&logits, &mut rng);
         if model.config().eos_token_ids.contains(&id) {
             generation.stop_reason = StopReason::Eos;
             break;
@@ -201,24 +196,6 @@ pub async fn forced_decode(
     Ok(out)
 }
 
-fn check_options(options: &GenerateOptions) -> Result<(), GenerateError> {
-    if !(options.temperature.is_finite() && options.temperature >= 0.0) {
-        return Err(GenerateError::Option {
-            name: "temperature",
-            found: options.temperature,
-            expected: "a finite number, 0 or more",
-        });
-    }
-    if !(options.top_p > 0.0 && options.top_p <= 1.0) {
-        return Err(GenerateError::Option {
-            name: "top-p",
-            found: options.top_p,
-            expected: "a number above 0, at most 1",
-        });
-    }
-    Ok(())
-}
-
 /// Logits `[vocab]` after the last token of `prompt`, which fills the cache.
 async fn prefill(model: &Llama, prompt: &[u32], cache: &mut KvCache) -> Result<Vec<f32>, ForwardError> {
     let padded = prompt.len().next_multiple_of(PROMPT_MULTIPLE);
@@ -238,55 +215,6 @@ async fn last_logits(
     let width = hidden.dims()[2];
     let hidden = hidden.slice([0..1, row..row + 1, 0..width]).reshape([1, width]);
     read_f32(model.logits(hidden)).await
-}
-
-/// `log Σ exp(logits)` in f64; `None` when a logit is NaN or +∞.
-fn log_sum_exp(logits: &[f32]) -> Option<f64> {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|&logit| f64::from(logit - max).exp()).sum();
-    (max.is_finite() && sum.is_finite()).then(|| f64::from(max) + sum.ln())
-}
-
-/// The most likely token; ties go to the lower one.
-fn argmax(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (id, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = id;
-        }
-    }
-    u32::try_from(best).expect("a vocabulary is below 2^24")
-}
-
-fn sample(logits: &[f32], options: &GenerateOptions, rng: &mut ChaCha8Rng) -> u32 {
-    if options.temperature == 0.0 {
-        return argmax(logits);
-    }
-    let max = f64::from(logits[argmax(logits) as usize]);
-    let mut weights: Vec<(u32, f64)> = (0..)
-        .zip(logits)
-        .map(|(id, &logit)| (id, ((f64::from(logit) - max) / options.temperature).exp()))
-        .collect();
-    weights.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    let total: f64 = weights.iter().map(|(_, weight)| weight).sum();
-    let mut nucleus = 0.0;
-    let keep = weights
-        .iter()
-        .position(|(_, weight)| {
-            nucleus += weight;
-            nucleus >= options.top_p * total
-        })
-        .map_or(weights.len(), |last| last + 1);
-    weights.truncate(keep);
-    let kept: f64 = weights.iter().map(|(_, weight)| weight).sum();
-    let mut left = rng.random::<f64>() * kept;
-    for &(id, weight) in &weights {
-        left -= weight;
-        if left < 0.0 {
-            return id;
-        }
-    }
-    weights.last().map_or(0, |(id, _)| *id)
 }
 
 /// Text so far, cut at stop strings. What may be the start of a stop string is held back.
@@ -337,53 +265,5 @@ impl<'a> StreamedText<'a> {
             text.push_str(&stream.finish()?);
         }
         Ok(text)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn greedy_takes_the_first_of_equals() {
-        assert_eq!(argmax(&[0.0, 2.0, 2.0]), 1);
-    }
-
-    #[test]
-    fn top_p_keeps_the_smallest_set_that_reaches_it() {
-        let logits = [0.5_f32.ln(), 0.3_f32.ln(), 0.2_f32.ln()];
-        let draws = |top_p: f64| -> Vec<u32> {
-            let options = GenerateOptions { temperature: 1.0, top_p, ..Default::default() };
-            let mut rng = ChaCha8Rng::seed_from_u64(7);
-            let mut ids: Vec<u32> = (0..400).map(|_| sample(&logits, &options, &mut rng)).collect();
-            ids.sort_unstable();
-            ids
-        };
-        let distinct = |mut ids: Vec<u32>| {
-            ids.dedup();
-            ids
-        };
-        assert_eq!(distinct(draws(0.4)), [0]);
-        assert_eq!(distinct(draws(0.6)), [0, 1]);
-        let all = draws(1.0);
-        let share = all.iter().filter(|&&id| id == 0).count();
-        // Binomial(400, 0.5): 200 ± 10 is one standard deviation, so ± 50 is five.
-        assert!((150..=250).contains(&share), "{share} of 400");
-        assert_eq!(distinct(all), [0, 1, 2]);
-    }
-
-    #[test]
-    fn logits_that_are_not_finite_are_noticed() {
-        assert!(log_sum_exp(&[0.0, f32::NAN]).is_none());
-        assert!(log_sum_exp(&[0.0, f32::INFINITY]).is_none());
-        let log_z = log_sum_exp(&[0.0, 0.0]).unwrap();
-        assert!((log_z - 2_f64.ln()).abs() < 1e-12);
-    }
-
-    #[test]
-    fn settings_out_of_range_are_refused() {
-        for (temperature, top_p) in [(-1.0, 1.0), (f64::NAN, 1.0), (1.0, 0.0), (1.0, 1.5), (1.0, f64::NAN)] {
-            assert!(check_options(&GenerateOptions { temperature, top_p, ..Default::default() }).is_err());
-        }
     }
 }

@@ -167,6 +167,17 @@ impl Tokenizer {
     pub fn stream(&self) -> TextStream<'_> {
         TextStream { tokenizer: self, ids: Vec::new(), settled: 0, emitted: 0 }
     }
+
+    /// As [`Self::stream`], for what continues the text of `before`: some decoders leave out the space that a text
+    /// begins with, which the first token of a continuation has to keep.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Failed`].
+    pub fn stream_after(&self, before: &[u32]) -> Result<TextStream<'_>, TokenizerError> {
+        let ids = before[before.len().saturating_sub(TextStream::CONTEXT)..].to_vec();
+        let emitted = self.decode(&ids)?.trim_end_matches('\u{FFFD}').len();
+        Ok(TextStream { tokenizer: self, ids, settled: 0, emitted })
+    }
 }
 
 /// The special token that the post-processor of a tokenizer puts before a text, if it does and if a

@@ -5,6 +5,7 @@
 //! vectorised for the processor it finds and spread over threads, with the same result whatever
 //! their number: loops are cut at fixed places and partial sums are added in order.
 
+pub mod argmax;
 pub mod attention;
 pub mod bias;
 #[cfg(feature = "flex")]
@@ -15,5 +16,6 @@ mod gpu;
 pub mod matmul;
 pub mod rms_norm;
 pub mod rotary;
+pub mod span_attention;
 pub mod sums;
 pub mod swiglu;

@@ -2,7 +2,7 @@
 
 use crate::config::{Llama3RopeScaling, LlamaConfig};
 use crate::kernels::rotary::Angles;
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use std::f64::consts::TAU;
 
 /// cos and sin of every position and frequency, `[length, head_dim / 2]` each.
@@ -60,6 +60,21 @@ impl RotaryTable {
     pub(crate) fn angles(&self, seq: usize) -> Angles<'_> {
         debug_assert!(seq <= self.length);
         Angles { cos: &self.cos, sin: &self.sin, seq }
+    }
+
+    /// The table of tokens at `positions`, one after the other, wherever these are.
+    ///
+    /// # Panics
+    /// When a position is beyond the table.
+    pub(crate) fn at(&self, positions: &[usize]) -> Self {
+        assert!(positions.iter().all(|&position| position < self.length), "a position beyond the table");
+        let index: Vec<i32> = positions
+            .iter()
+            .map(|&position| i32::try_from(position).expect("a context is below 2^31"))
+            .collect();
+        let index = Tensor::<1, Int>::from_data(TensorData::from(index.as_slice()), &self.cos.device());
+        let rows = |table: &Tensor<2>| table.clone().select(0, index.clone());
+        Self { cos: rows(&self.cos), sin: rows(&self.sin), length: positions.len() }
     }
 
     /// Rotates `x` of `[batch, heads, seq, head_dim]`, whose first row is at position `start`.
