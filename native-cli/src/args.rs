@@ -1,11 +1,14 @@
 //! What people type.
 
+use crate::data::Source;
 use crate::scoring::Shard;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use codingspot_core::ablate::Replacement;
 use codingspot_core::checkpoint::CheckpointDtype;
 use codingspot_core::score::Estimator;
 use codingspot_core::spot::{Group, Scope};
+use codingspot_tasks::program::Language;
+use codingspot_tasks::task::Task;
 use std::path::PathBuf;
 
 /// An error in what was asked for, found after the arguments were parsed; exit code 2.
@@ -191,11 +194,32 @@ impl From<StorageChoice> for CheckpointDtype {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+/// What `eval` measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TaskChoice {
     /// Loss per language on a corpus directory
     Nll,
+    /// A benchmark
+    Benchmark(Task),
 }
+
+/// Tasks of a name: several share some, as `truthfulqa`.
+fn task_choices(text: &str) -> Result<TaskChoices, String> {
+    let tasks = match text {
+        "nll" => return Ok(TaskChoices(vec![TaskChoice::Nll])),
+        "truthfulqa" => vec![Task::TruthfulQaMc1, Task::TruthfulQaMc2],
+        "multiple" => Language::ALL.map(Task::MultiPlE).to_vec(),
+        name => vec![Task::from_name(name).ok_or_else(|| {
+            let names: Vec<&str> = Task::all().map(Task::name).collect();
+            format!("{name:?} is not a task; expected nll, truthfulqa, multiple, or of {}", names.join(", "))
+        })?],
+    };
+    Ok(TaskChoices(tasks.into_iter().map(TaskChoice::Benchmark).collect()))
+}
+
+/// Tasks of one name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TaskChoices(pub(crate) Vec<TaskChoice>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ControlChoice {
@@ -633,18 +657,23 @@ pub(crate) struct AblateArgs {
 pub(crate) struct EvalArgs {
     /// Directory with config.json and safetensors files, or ORG/NAME[@REVISION] on the hub
     pub(crate) model: PathBuf,
-    /// What to measure
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "nll")]
-    pub(crate) tasks: Vec<TaskChoice>,
-    /// Directory with LANG.jsonl or LANG.jsonl.gz, for nll
+    /// What to measure: nll, humaneval, humaneval_stripped, gsm8k, hellaswag, mmlu, truthfulqa (both forms; or
+    /// truthfulqa_mc1, truthfulqa_mc2), winogrande, multiple (all languages; or multiple-rs, multiple-js, …)
+    #[arg(long, value_delimiter = ',', default_value = "nll", value_parser = task_choices)]
+    pub(crate) tasks: Vec<TaskChoices>,
+    /// Directory with the benchmarks' files, or "bundled" for the few questions that come with the program [default:
+    /// where fetch-data puts them]
+    #[arg(long, value_name = "DIR|bundled")]
+    pub(crate) data: Option<Source>,
+    /// Directory with LANG.jsonl, LANG.jsonl.gz or LANG.parquet, for nll
     #[arg(long)]
-    pub(crate) corpus: PathBuf,
-    /// Languages to measure [default: all that the corpus has]
+    pub(crate) corpus: Option<PathBuf>,
+    /// Languages of nll to measure [default: all that the corpus has]
     #[arg(long, value_delimiter = ',')]
     pub(crate) languages: Option<Vec<String>>,
     #[command(flatten)]
     pub(crate) spot: SpotArgs,
-    /// Shares to ablate, percent; 0 is the original
+    /// Shares to ablate, percent; 0 is the original, which is always measured
     #[arg(long, value_delimiter = ',', value_parser = percent, default_value = "0")]
     pub(crate) k: Vec<f64>,
     /// Controls to measure at the same k
@@ -656,26 +685,72 @@ pub(crate) struct EvalArgs {
     /// Seeds of the random control
     #[arg(long, value_delimiter = ',', default_value = "1")]
     pub(crate) control_seeds: Vec<u64>,
-    /// Documents are cut to this many tokens
+    /// Documents of nll are cut to this many tokens
     #[arg(long, default_value_t = 512, value_parser = seq_len)]
     pub(crate) seq_len: usize,
-    /// Documents that run together
-    #[arg(long, default_value_t = 8, value_parser = positive)]
-    pub(crate) batch_size: usize,
-    /// At most this many documents a language
+    /// Documents of nll or texts that run together [default: 8 documents, 32 texts]
+    #[arg(long, value_parser = positive)]
+    pub(crate) batch_size: Option<usize>,
+    /// At most this many documents a language, or questions a task (of MMLU, a subject, as lm-evaluation-harness)
     #[arg(long, value_parser = positive)]
     pub(crate) limit: Option<usize>,
-    /// Say what would be measured, and stop
+    #[command(flatten)]
+    pub(crate) benchmarks: BenchmarkArgs,
+    /// Say what would be measured, and stop; with --json every request of the benchmarks
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// JSON file to write
-    #[arg(short, long)]
-    pub(crate) out: PathBuf,
+    /// JSON file to write; answers to benchmarks go to a directory beside it, and an unfinished run in it goes on
+    #[arg(short, long, required_unless_present = "dry_run")]
+    pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     /// Print the results as JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// How benchmarks are put and answered.
+#[derive(Debug, Args)]
+pub(crate) struct BenchmarkArgs {
+    /// Few-shot examples [default: the task's own number]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(..=128))]
+    pub(crate) num_fewshot: Option<u32>,
+    /// Seed of the draw of few-shot examples
+    #[arg(long, default_value_t = codingspot_tasks::task::FEWSHOT_SEED)]
+    pub(crate) fewshot_seed: u64,
+    /// Put questions through the model's chat template
+    #[arg(long)]
+    pub(crate) chat: bool,
+    /// At most this many new tokens of an answer [default: the task's own number]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub(crate) max_gen_toks: Option<u32>,
+    /// Programs to sample for each question
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) samples: u32,
+    /// 0 takes the most likely token each time
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) temperature: f64,
+    /// Sample from the smallest set of tokens with this probability
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) top_p: f64,
+    /// Seed of the sampling
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// k of pass@k, those above --samples left out
+    #[arg(long, value_delimiter = ',', default_value = "1,10,100", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pass_at: Vec<u32>,
+    /// Run the programs that the model writes, in a sandbox: generated code can do anything that a program can
+    #[arg(long)]
+    pub(crate) allow_code_execution: bool,
+    /// Run them without a sandbox where none can be had: on a machine that you can lose
+    #[arg(long, requires = "allow_code_execution")]
+    pub(crate) unsafe_execution: bool,
+    /// Programs that run at a time [default: as many as there are cores]
+    #[arg(long, value_parser = positive)]
+    pub(crate) jobs: Option<usize>,
+    /// Compute what questions have in common for each of them (for comparison; the results are the same)
+    #[arg(long)]
+    pub(crate) no_shared_prefixes: bool,
 }
 
 #[derive(Debug, Args)]

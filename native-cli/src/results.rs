@@ -132,7 +132,7 @@ pub(crate) struct NotRun {
 }
 
 /// A finished evaluation.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct EvalFile {
     pub(crate) results: Vec<ResultRow>,
     /// Every form against the original, and the spot against each control at the same k.

@@ -1,7 +1,7 @@
 //! How likely continuations are.
 
 use super::KvStore;
-use super::pass::{self, padded, rows_of};
+use super::pass::{self, rows_of};
 use super::tree::{Node, Step, Walk};
 use crate::kernels::cross_entropy::{self, NO_TARGET};
 use crate::kernels::matmul::product_nt;
@@ -115,7 +115,7 @@ async fn predict(
             .iter()
             .filter_map(|&(row, target, sequence)| Some((place(row)?, target, sequence)))
             .collect();
-        let found = statistics(model, &rows_of(hidden, rows), &wants).await?;
+        let found = statistics(model, &rows_of(hidden, rows, model.config().vocab_size), &wants).await?;
         for (&(row, _, sequence), logit) in wants.iter().zip(found.targets) {
             let max = f64::from(found.max[row]);
             let log_z = max + found.sum[row].ln();
@@ -143,7 +143,6 @@ async fn statistics(
     wants: &[(usize, u32, usize)],
 ) -> Result<Statistics, ForwardError> {
     let [n, _] = hidden.dims();
-    debug_assert_eq!(n, padded(n));
     let head = model.lm_head.as_ref().unwrap_or(&model.embed_tokens);
     let mut found = Statistics {
         max: vec![f32::NEG_INFINITY; n],

@@ -7,9 +7,11 @@ use crate::llama::{Attention, ForwardError, Llama, check_tokens};
 use burn::tensor::{Int, Tensor, TensorData};
 use std::ops::Range;
 
-/// Rows of a pass are filled up to a multiple of this: fewer take other paths of the matrix product, which add
-/// in another order, and on a GPU every new shape costs a compilation.
+/// Rows of a pass are filled up to a multiple of this: on a GPU every new shape costs a compilation.
 const ROW_MULTIPLE: usize = 32;
+/// Products of no more elements than this take another path on the CPU, which adds in another order: there are always
+/// more.
+const SMALL_PRODUCT: usize = 256;
 
 /// Tokens of any sequences.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,9 +49,9 @@ impl TokenPass {
     }
 }
 
-/// `n`, as rows of a matrix product are counted here.
-pub(super) fn padded(n: usize) -> usize {
-    n.next_multiple_of(ROW_MULTIPLE)
+/// `n` rows of products that are at least `width` wide, filled up.
+fn padded(n: usize, width: usize) -> usize {
+    n.max(SMALL_PRODUCT / width + 1).next_multiple_of(ROW_MULTIPLE)
 }
 
 /// Last hidden states `[≥ tokens, hidden]` after the final norm, of the pass's tokens in order; rows beyond them have no
@@ -78,7 +80,8 @@ pub(super) fn run(model: &Llama, pass: &TokenPass, store: &mut KvStore) -> Resul
         check_tokens(model.config(), &[tokens])?;
         rest = after;
     }
-    let n = padded(pass.tokens.len());
+    let config = model.config();
+    let n = padded(pass.tokens.len(), config.num_key_value_heads * config.head_dim);
     let (mut tokens, mut positions) = (pass.tokens.clone(), pass.positions());
     tokens.resize(n, 0);
     positions.resize(n, 0);
@@ -105,11 +108,11 @@ pub(super) fn run(model: &Llama, pass: &TokenPass, store: &mut KvStore) -> Resul
     Ok(model.norm.rows(&x))
 }
 
-/// Rows `rows` of `hidden` `[n, hidden]`, filled up as [`padded`] says.
-pub(super) fn rows_of(hidden: &Tensor<2>, rows: &[usize]) -> Tensor<2> {
+/// Rows `rows` of `hidden` `[n, hidden]`, filled up to read `vocabulary` logits of each.
+pub(super) fn rows_of(hidden: &Tensor<2>, rows: &[usize], vocabulary: usize) -> Tensor<2> {
     let mut index: Vec<i32> =
         rows.iter().map(|&row| i32::try_from(row).expect("a pass has fewer than 2^31 rows")).collect();
-    index.resize(padded(rows.len()), 0);
+    index.resize(padded(rows.len(), vocabulary), 0);
     let index = Tensor::<1, Int>::from_data(TensorData::from(index.as_slice()), &hidden.device());
     hidden.clone().select(0, index)
 }

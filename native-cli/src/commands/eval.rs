@@ -1,146 +1,196 @@
 //! `codingspot eval`.
 
-use crate::args::{ControlChoice, EvalArgs, TaskChoice, UsageError};
+use crate::args::{EvalArgs, TaskChoice, UsageError};
 use crate::corpus::{CorpusDirectory, check_distinct};
+use crate::evaluation::{self, Benchmarks, Measured};
 use crate::measure::{Arm, NllSettings, Subset, nll};
 use crate::model::ModelDirectory;
 use crate::results::{EvalFile, versions};
 use crate::{atomic, device, output, spot, table};
 use anyhow::Context as _;
-use codingspot_core::checkpoint::LoadedModel;
 use codingspot_core::corpus::documents_for_loss;
-use codingspot_core::spot::{magnitude, matched_magnitude, matched_random};
+use codingspot_core::tokenizer::Tokenizer;
 use serde_json::json;
+use std::path::Path;
+
+/// Documents of nll that run together where nothing is asked for.
+const BATCH: usize = 8;
+
+/// The texts of nll.
+struct Texts {
+    languages: Vec<String>,
+    seq_len: usize,
+    subsets: Vec<Subset>,
+}
 
 pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
-    for task in &args.tasks {
-        let TaskChoice::Nll = task;
-    }
     if args.spot.spot.is_none() && args.k.iter().any(|&k| k > 0.0) {
         return Err(UsageError("--k above 0 needs --spot, the ranking to take it from".to_owned()).into());
     }
-    let corpus = CorpusDirectory::open(&args.corpus)?;
-    let languages = args.languages.clone().unwrap_or_else(|| corpus.languages());
-    check_distinct(&languages)?;
     let model = ModelDirectory::open(&args.model)?;
     let tokenizer = model.tokenizer()?;
-    let seq_len = args.seq_len.min(model.config.max_position_embeddings);
-    let subsets = languages
-        .iter()
-        .map(|language| {
-            let mut documents = corpus.read(language)?;
-            documents.truncate(args.limit.unwrap_or(usize::MAX));
-            let rows = documents_for_loss(&documents, tokenizer.as_ref(), seq_len)
-                .with_context(|| format!("the corpus of {language} was refused"))?;
-            Ok(Subset { name: language.clone(), rows })
-        })
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let wants_nll = args.tasks.iter().any(|choices| choices.0.contains(&TaskChoice::Nll));
+    let texts = wants_nll.then(|| texts(args, &model, tokenizer.as_ref())).transpose()?;
+    let benchmarks = (!evaluation::tasks(args).is_empty())
+        .then(|| Benchmarks::open(args, &model))
+        .transpose()?;
     let mut arms = Vec::new();
     if let Some(path) = &args.spot.spot {
         let spot = spot::read(path)?;
         for &k in &args.k {
             spot::prefix_len(path, &spot, k)?;
         }
-        arms.insert(0, Arm { variant: "spot".to_owned(), spot });
+        arms.push(Arm { variant: "spot".to_owned(), spot });
     }
-    let (control, seeds) = (distinct(&args.control), distinct(&args.control_seeds));
-    let random = if control.contains(&ControlChoice::Random) { seeds.len() } else { 0 };
-    let controls = control.iter().filter(|&&control| control != ControlChoice::Random).count() + random;
-    let documents: usize = subsets.iter().map(|subset| subset.rows.len()).sum();
-    let tokens: usize = subsets.iter().flat_map(|s| s.rows.iter().map(|row| row.len() - 1)).sum();
-    let passes = 1 + (arms.len() + controls) * args.k.iter().filter(|&&k| k > 0.0).count();
+    let controls = evaluation::count_controls(&args.control, &args.control_seeds);
     if args.dry_run {
-        return output::result(&format!(
-            "nll: {} languages, {documents} documents, {} target tokens, {passes} passes ({} tokens in all)\n",
-            subsets.len(),
-            output::grouped(tokens as u64),
-            output::grouped((tokens * passes) as u64)
-        ));
+        if let Some(texts) = &texts {
+            let above_zero = args.k.iter().filter(|&&k| k > 0.0).count();
+            dry_run(texts, 1 + (arms.len() + controls) * above_zero, args.json)?;
+        }
+        return benchmarks.map_or(Ok(()), |benchmarks| benchmarks.dry_run(args.json));
     }
+    let out = args.out.as_deref().context("--out is required")?;
+    let asking = benchmarks
+        .map(|benchmarks| {
+            let tokenizer = tokenizer.as_ref().with_context(|| {
+                format!("{} has no tokenizer.json, which benchmarks need; add it", args.model.display())
+            })?;
+            Ok::<_, anyhow::Error>((benchmarks, tokenizer))
+        })
+        .transpose()?;
     let device = device::choose(args.device.device)?;
     let mut loaded = model.load(&device.device)?;
     for arm in &arms {
         arm.spot.check(loaded.model.layout(), &loaded.fingerprint).with_context(|| {
-            let path = args.spot.spot.as_deref().unwrap_or(std::path::Path::new("spot"));
+            let path = args.spot.spot.as_deref().unwrap_or(Path::new("spot"));
             format!("{} was refused", path.display())
         })?;
     }
-    controls_of(&control, &seeds, &loaded, &mut arms)?;
-    let settings = NllSettings { batch_size: args.batch_size, replacement: args.replace };
-    let results = nll(&mut loaded, &subsets, &arms, &args.k, settings)?;
-    let file = EvalFile {
-        results,
-        comparisons: Vec::new(),
-        impacts: Vec::new(),
-        datasets: Vec::new(),
-        samples: Vec::new(),
-        not_run: Vec::new(),
-        config: json!({
-            "model": model.name,
-            "fingerprint": loaded.fingerprint,
-            "tasks": ["nll"],
-            "languages": languages,
-            "seq_len": seq_len,
-            "batch_size": args.batch_size,
-            "limit": args.limit,
-            "k": args.k,
-            "replace": args.replace.to_string(),
-            "spot": arms.first().map(|arm| arm.spot.header()),
-            "device": device.name,
-            "dtype": "f32",
-        }),
-        versions: versions(),
-        sha256: None,
+    evaluation::controls(&args.control, &args.control_seeds, &loaded, &mut arms)?;
+    let mut results = Vec::new();
+    if let Some(texts) = &texts {
+        let batch_size = args.batch_size.unwrap_or(BATCH);
+        let settings = NllSettings { batch_size, replacement: args.replace };
+        results.extend(nll(&mut loaded, &texts.subsets, &arms, &args.k, settings)?);
     }
-    .sealed()?;
+    let measured = asking
+        .map(|(benchmarks, tokenizer)| {
+            let folder = evaluation::folder(out);
+            let context = evaluation::Context {
+                name: &model.name,
+                fingerprint: loaded.fingerprint.to_string(),
+                config: &model.config,
+                tokenizer,
+                device: &device.name,
+                replacement: args.replace,
+                limit: args.limit,
+                folder: &folder,
+            };
+            benchmarks.run(&context, &mut loaded, &arms, &args.k)
+        })
+        .transpose()?;
+    let mut config = json!({
+        "model": model.name,
+        "fingerprint": loaded.fingerprint,
+        "architecture": {
+            "vocab_size": model.config.vocab_size,
+            "hidden_size": model.config.hidden_size,
+            "num_hidden_layers": model.config.num_hidden_layers,
+            "intermediate_size": model.config.intermediate_size,
+        },
+        "tasks": names(args),
+        "limit": args.limit,
+        "k": args.k,
+        "replace": args.replace.to_string(),
+        "spot": arms.first().map(|arm| arm.spot.header()),
+        "device": device.name,
+        "dtype": "f32",
+    });
+    if let Some(texts) = &texts {
+        config["languages"] = json!(texts.languages);
+        config["seq_len"] = json!(texts.seq_len);
+        config["batch_size"] = json!(args.batch_size.unwrap_or(BATCH));
+    }
+    let file = match measured {
+        None => EvalFile { results, config, versions: versions(), ..EvalFile::default() },
+        Some(measured) => {
+            let Measured { comparisons, impacts, datasets, samples, not_run, execution, cut, .. } = measured;
+            results.extend(measured.results);
+            let asked = &args.benchmarks;
+            config["benchmarks"] = json!({
+                "num_fewshot": asked.num_fewshot,
+                "fewshot_seed": asked.fewshot_seed,
+                "chat": asked.chat,
+                "max_gen_toks": asked.max_gen_toks,
+                "samples": asked.samples,
+                "temperature": asked.temperature,
+                "top_p": asked.top_p,
+                "seed": asked.seed,
+                "shared_prefixes": !asked.no_shared_prefixes,
+                "contexts_cut": cut,
+                "execution": execution,
+            });
+            let versions = versions();
+            EvalFile { results, comparisons, impacts, datasets, samples, not_run, config, versions, sha256: None }
+        }
+    };
+    let file = file.sealed()?;
     let mut bytes = serde_json::to_vec_pretty(&file)?;
     bytes.push(b'\n');
-    atomic::write_file(&args.out, &bytes)?;
+    atomic::write_file(out, &bytes)?;
     if args.json {
         output::json(&file)?;
     } else {
-        output::result(&table::nll_by_variant(&file.results))?;
+        if texts.is_some() {
+            let rows: Vec<_> = file.results.iter().filter(|row| row.task == "nll").cloned().collect();
+            output::result(&table::nll_by_variant(&rows))?;
+        }
+        output::result(&evaluation::table(&file))?;
     }
-    output::note(&format!("Wrote {}", args.out.display()));
+    output::note(&format!("Wrote {}", out.display()));
     Ok(())
 }
 
-/// What was asked for, each once.
-fn distinct<T: Copy + PartialEq>(asked: &[T]) -> Vec<T> {
-    let mut seen = Vec::new();
-    for &item in asked {
-        if !seen.contains(&item) {
-            seen.push(item);
-        }
-    }
-    seen
+/// Names of the tasks that are asked for.
+fn names(args: &EvalArgs) -> Vec<&'static str> {
+    let name = |choice: &TaskChoice| match choice {
+        TaskChoice::Nll => "nll",
+        TaskChoice::Benchmark(task) => task.name(),
+    };
+    args.tasks.iter().flat_map(|choices| choices.0.iter().map(name)).collect()
 }
 
-/// Adds the controls of the first arm.
-fn controls_of(
-    controls: &[ControlChoice],
-    seeds: &[u64],
-    loaded: &LoadedModel,
-    arms: &mut Vec<Arm>,
-) -> anyhow::Result<()> {
-    let Some(spot) = arms.first().map(|arm| arm.spot.clone()) else { return Ok(()) };
-    for control in controls {
-        match control {
-            ControlChoice::Random => {
-                arms.extend(seeds.iter().map(|&seed| Arm {
-                    variant: format!("random:{seed}"),
-                    spot: matched_random(&spot, seed),
-                }))
-            }
-            ControlChoice::Magnitude => arms.push(Arm {
-                variant: "magnitude".to_owned(),
-                spot: pollster::block_on(magnitude(&loaded.model, &spot))?,
-            }),
-            ControlChoice::MagnitudeMatched => arms.push(Arm {
-                variant: "magnitude-matched".to_owned(),
-                spot: pollster::block_on(matched_magnitude(&loaded.model, &spot))?,
-            }),
-        }
-    }
+fn texts(args: &EvalArgs, model: &ModelDirectory, tokenizer: Option<&Tokenizer>) -> anyhow::Result<Texts> {
+    let Some(path) = &args.corpus else {
+        return Err(UsageError("nll needs --corpus, the directory of its texts".to_owned()).into());
+    };
+    let corpus = CorpusDirectory::open(path)?;
+    let languages = args.languages.clone().unwrap_or_else(|| corpus.languages());
+    check_distinct(&languages)?;
+    let seq_len = args.seq_len.min(model.config.max_position_embeddings);
+    let subset = |language: &String| {
+        let mut documents = corpus.read(language)?;
+        documents.truncate(args.limit.unwrap_or(usize::MAX));
+        let rows = documents_for_loss(&documents, tokenizer, seq_len)
+            .with_context(|| format!("the corpus of {language} was refused"))?;
+        Ok(Subset { name: language.clone(), rows })
+    };
+    let subsets = languages.iter().map(subset).collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(Texts { languages, seq_len, subsets })
+}
+
+fn dry_run(texts: &Texts, passes: usize, json: bool) -> anyhow::Result<()> {
+    let subsets = &texts.subsets;
+    let documents: usize = subsets.iter().map(|subset| subset.rows.len()).sum();
+    let tokens: usize = subsets.iter().flat_map(|s| s.rows.iter().map(|row| row.len() - 1)).sum();
+    let line = format!(
+        "nll: {} languages, {documents} documents, {} target tokens, {passes} passes ({} tokens in all)",
+        subsets.len(),
+        output::grouped(tokens as u64),
+        output::grouped((tokens * passes) as u64)
+    );
+    // One JSON document is what --json prints, and that is the requests.
+    if json { output::note(&line) } else { output::result(&format!("{line}\n"))? }
     Ok(())
 }
