@@ -83,10 +83,15 @@ pub struct Protection {
 
 impl fmt::Display for Protection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kernel {
-            None => f.write_str("none"),
-            Some(kernel) => write!(f, "{} (kernel {kernel})", self.layers.join(", ")),
+        let Some(kernel) = &self.kernel else { return f.write_str("none") };
+        let (mut spaces, mut others) = (Vec::new(), Vec::new());
+        for layer in &self.layers {
+            match layer.strip_suffix(" namespace") {
+                Some(name) => spaces.push(name),
+                None => others.push(&**layer),
+            }
         }
+        write!(f, "namespaces ({}), {}, of Linux {kernel}", spaces.join(", "), others.join(", "))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Bundled programs of every language that is installed: right, wrong, and all the other ways to end.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on fails or says so")]
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails or says so")]
 
 mod common;
 
@@ -161,4 +161,27 @@ fn every_end_has_its_kind() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn java_says_where_its_tests_miss_a_library() {
+    let Some(executor) = with(Language::Java) else { return };
+    let document = document(Language::Java);
+    let mut parts = parts(&document).clone();
+    parts.head = format!("import org.javatuples.*;\n{}", parts.head);
+    match executor.check([&parts]) {
+        Ok(()) => {
+            let uses = "        Pair<Long, Long> both = Pair.with(n, n / 2);\n\
+                        return n % 2 == 0 ? both.getValue1() : both.getValue0();";
+            let found = verdicts(executor, &parts, &[uses, "        return n;"]);
+            assert_eq!([found[0].kind, found[1].kind], [Kind::Passed, Kind::WrongResult], "{found:?}");
+        }
+        Err(not_run) => {
+            let classpath = std::env::var("CLASSPATH").unwrap_or_default();
+            assert!(!classpath.contains("javatuples"), "{classpath}: {not_run}");
+            assert!(not_run.to_string().contains("javatuples") && not_run.to_string().contains("CLASSPATH"));
+            let error = executor.run(&[(&parts, "")], |_| panic!("it ran")).unwrap_err();
+            assert_eq!(error.to_string(), not_run.to_string());
+        }
+    }
 }

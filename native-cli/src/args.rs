@@ -1,7 +1,7 @@
 //! What people type.
 
 use crate::scoring::Shard;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use codingspot_core::ablate::Replacement;
 use codingspot_core::checkpoint::CheckpointDtype;
 use codingspot_core::score::Estimator;
@@ -547,15 +547,16 @@ pub(crate) struct OverlapArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("completions").required(true)))]
 pub(crate) struct ExecuteArgs {
     /// humaneval, humaneval_stripped, or multiple-LANG with LANG one of sh, cs, cpp, go, java, js, jl, py, rb, rs, ts
     #[arg(value_parser = code_task)]
     pub(crate) task: Task,
     /// Completions in human-eval's format, cut at their stop strings: {"task_id": …, "completion": …} a line
-    #[arg(long, value_name = "FILE.jsonl[.gz]", required_unless_present = "canonical")]
+    #[arg(long, value_name = "FILE.jsonl[.gz]", group = "completions")]
     pub(crate) samples: Option<PathBuf>,
     /// Run the data's own solutions instead: a check of what is installed; exit code 1 where one fails
-    #[arg(long, conflicts_with = "samples")]
+    #[arg(long, group = "completions")]
     pub(crate) canonical: bool,
     /// Directory with humaneval.jsonl[.gz] or multilang/…, or the few problems bundled to try things
     #[arg(long, value_name = "DIR|bundled", default_value = "bundled")]

@@ -334,16 +334,12 @@ fn write(path: &Path, samples: &[Sample], verdicts: &[Verdict]) -> anyhow::Resul
 
 fn text(executed: &Executed, known: bool) -> String {
     let percent = |value: f64| 100.0 * value;
-    let mut text = format!(
-        "{}: {} of {} problems, {}\n\n",
-        executed.task,
-        match (executed.samples, known) {
-            (samples, false) => format!("{} samples", grouped(samples as u64)),
-            (_, true) => "known solutions".to_owned(),
-        },
-        grouped(executed.problems as u64),
-        executed.data.known.unwrap_or(&executed.data.source)
-    );
+    let what = if known {
+        "known solutions".to_owned()
+    } else {
+        format!("{} samples", grouped(executed.samples as u64))
+    };
+    let mut text = format!("{}: {what} of {} problems\n\n", executed.task, grouped(executed.problems as u64));
     for found in &executed.pass_at {
         let name = format!("pass@{}", found.k);
         text += &format!("{name:<16} {:>7.2} %", percent(found.value));
@@ -364,8 +360,12 @@ fn text(executed: &Executed, known: bool) -> String {
         }
     }
     text += &format!(
-        "\nIn {:.1} s, {} at a time, with {}\nProtection: {}\n",
-        executed.seconds, executed.workers, executed.toolchain, executed.protection
+        "\nIn {:.1} s, {} at a time, with {}\nData: {}\nProtection: {}\n",
+        executed.seconds,
+        executed.workers,
+        executed.toolchain,
+        executed.data.known.unwrap_or(&executed.data.source),
+        executed.protection
     );
     text
 }
