@@ -57,6 +57,7 @@ def line_of(error):
 def main():
     # In this order, so that what the program may change in these modules doesn't matter.
     token, limit, tests = sys.stdin.readline().split()
+    limit, tests = float(limit), int(tests)
     out, null = os.dup(1), os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
@@ -69,7 +70,7 @@ def main():
     signal.signal(signal.SIGALRM, time_is_up)
     code, name, text = None, "", ""
     try:
-        set_timer(signal.ITIMER_REAL, float(limit))
+        set_timer(signal.ITIMER_REAL, limit)
         try:
             code = compile(source, "<string>", "exec")
             exec(code, {})
@@ -82,7 +83,7 @@ def main():
         name, text = type(error).__name__, text_of(error)
         if code is None:
             end = "syntax_error"
-        elif isinstance(error, AssertionError) and line_of(error) >= int(tests):
+        elif isinstance(error, AssertionError) and line_of(error) >= tests:
             end = "wrong_result"
         elif isinstance(error, MemoryError):
             end = "out_of_resources"

