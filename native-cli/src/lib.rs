@@ -36,8 +36,9 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Parses the arguments, runs the command, and maps the outcome to an exit code: 0 done, 1 failed,
-/// 2 wrong usage.
+/// 2 wrong usage. Started by a sandbox, it is the sandbox's launcher instead, so it has to come first.
 pub fn main() -> ExitCode {
+    codingspot_sandbox::launch_if_asked();
     let args = args::Cli::parse();
     match commands::run(args) {
         Ok(()) => ExitCode::SUCCESS,

@@ -54,7 +54,7 @@ pub mod toolchain;
 mod unprotected;
 
 pub use error::{Refusal, SandboxError};
-pub use pool::{Runner, run_all};
+pub use pool::{Runner, in_parallel, run_all};
 pub use program::{Build, Limits, Outcome, Program, Stage, Verdict, python};
 pub use protection::{Layer, Protection};
 pub use system::{Sandbox, launch_if_asked};

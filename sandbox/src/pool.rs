@@ -14,10 +14,43 @@ pub trait Runner {
     fn run(&self, program: &Program) -> Result<Outcome, SandboxError>;
 }
 
-/// Runs many programs, so many at a time. Outcomes are in the programs' order.
+/// Does many pieces of work, so many at a time. Results are in the order of the pieces' indices.
 ///
-/// `progress` gets the number of programs done, and the index and outcome of the last one, from any thread
-/// but one at a time.
+/// `progress` gets the number of pieces done, and the index and result of the last one, from any thread but one
+/// at a time.
+pub fn in_parallel<T, W, F>(pieces: usize, workers: NonZeroUsize, work: W, progress: F) -> Vec<T>
+where
+    T: Send,
+    W: Fn(usize) -> T + Sync,
+    F: FnMut(usize, usize, &T) + Send,
+{
+    let next = AtomicUsize::new(0);
+    let mut results: Vec<Option<T>> = Vec::new();
+    results.resize_with(pieces, || None);
+    let shared = Mutex::new((0, &mut results, progress));
+    thread::scope(|scope| {
+        for _ in 0..workers.get().min(pieces) {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= pieces {
+                        break;
+                    }
+                    let result = work(index);
+                    let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                    let (done, results, progress) = &mut *shared;
+                    *done += 1;
+                    progress(*done, index, &result);
+                    results[index] = Some(result);
+                }
+            });
+        }
+    });
+    drop(shared);
+    results.into_iter().map(|result| result.expect("every index was drawn, and its work ended")).collect()
+}
+
+/// Runs many programs [in parallel](in_parallel).
 pub fn run_all<R, F>(
     runner: &R,
     programs: &[Program],
@@ -28,28 +61,7 @@ where
     R: Runner + Sync + ?Sized,
     F: FnMut(usize, usize, &Result<Outcome, SandboxError>) + Send,
 {
-    let next = AtomicUsize::new(0);
-    let mut outcomes: Vec<Option<Result<Outcome, SandboxError>>> = Vec::new();
-    outcomes.resize_with(programs.len(), || None);
-    let shared = Mutex::new((0, &mut outcomes, progress));
-    thread::scope(|scope| {
-        for _ in 0..workers.get().min(programs.len()) {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(program) = programs.get(index) else { break };
-                    let outcome = runner.run(program);
-                    let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                    let (done, outcomes, progress) = &mut *shared;
-                    *done += 1;
-                    progress(*done, index, &outcome);
-                    outcomes[index] = Some(outcome);
-                }
-            });
-        }
-    });
-    drop(shared);
-    outcomes.into_iter().map(|outcome| outcome.expect("every index was drawn, and its run ended")).collect()
+    in_parallel(programs.len(), workers, |index| runner.run(&programs[index]), progress)
 }
 
 #[cfg(test)]

@@ -22,7 +22,8 @@ const SYSTEM: [&str; 6] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/nix/stor
 
 /// How source files of one language are built and run.
 ///
-/// In commands, `{name}` is the path of that program, and `{heap_mb}` half the memory that the run may use.
+/// In commands, `{name}` is the path of that program, `{heap_mb}` half the memory that the run may use, and
+/// `{classpath}` the directory of the program and what the caller's `CLASSPATH` names by full paths.
 #[derive(Debug, Clone, Copy)]
 pub struct Recipe {
     /// Name of the language's compiler or interpreter.
@@ -39,12 +40,14 @@ pub struct Recipe {
     pub home: Option<&'static [&'static str]>,
     /// Compiler's command, for compiled languages.
     pub build: Option<&'static [&'static str]>,
+    /// Command that exits with 0 where the source file parses, and does not run it; for languages without compiler.
+    pub check: Option<&'static [&'static str]>,
     /// Program's command.
     pub run: &'static [&'static str],
     /// Environment.
     pub env: &'static [(&'static str, &'static str)],
     /// What a failed program may write to standard error, though it exits with 0.
-    pub failure: Option<&'static str>,
+    pub failures: &'static [&'static str],
     /// A program that writes `ok`, and needs the libraries that MultiPL-E's tests need.
     pub hello: &'static str,
 }
@@ -58,9 +61,10 @@ const PLAIN: Recipe = Recipe {
     version: &["--version"],
     home: None,
     build: None,
+    check: None,
     run: &[],
     env: &[],
-    failure: None,
+    failures: &[],
     hello: "",
 };
 
@@ -83,6 +87,7 @@ pub const RECIPES: &[Recipe] = &[
         file: "main.js",
         programs: &["node"],
         home: Some(&["-p", "require('path').dirname(require('path').dirname(process.execPath))"]),
+        check: Some(&["{node}", "--check", "main.js"]),
         run: &["{node}", "main.js"],
         hello: "require('assert').equal(1, 1);\nconsole.log('ok');\n",
         ..PLAIN
@@ -102,6 +107,7 @@ pub const RECIPES: &[Recipe] = &[
         languages: &["sh", "bash"],
         file: "main.sh",
         programs: &["bash"],
+        check: Some(&["{bash}", "-n", "main.sh"]),
         run: &["{bash}", "main.sh"],
         hello: "echo ok\n",
         ..PLAIN
@@ -112,6 +118,7 @@ pub const RECIPES: &[Recipe] = &[
         file: "main.rb",
         programs: &["ruby"],
         home: Some(&["-e", "require 'rbconfig'; puts RbConfig::CONFIG['prefix']"]),
+        check: Some(&["{ruby}", "-c", "main.rb"]),
         run: &["{ruby}", "main.rb"],
         hello: "require 'test/unit'\nputs 'ok'\n",
         ..PLAIN
@@ -161,6 +168,13 @@ pub const RECIPES: &[Recipe] = &[
         file: "main.jl",
         programs: &["julia"],
         home: Some(&["-e", "print(dirname(Sys.BINDIR))"]),
+        check: Some(&[
+            "{julia}",
+            "--startup-file=no",
+            "-e",
+            "bad(part) = part isa Expr && part.head in (:error, :incomplete); \
+             exit(any(bad, Meta.parseall(read(\"main.jl\", String)).args) ? 1 : 0)",
+        ]),
         run: &["{julia}", "--startup-file=no", "main.jl"],
         env: &[("JULIA_NUM_THREADS", "1"), ("OPENBLAS_NUM_THREADS", "1")],
         hello: "using Test\nprintln(\"ok\")\n",
@@ -294,6 +308,8 @@ pub const RECIPES: &[Recipe] = &[
             "-J-XX:+UseSerialGC",
             "-encoding",
             "UTF8",
+            "-cp",
+            "{classpath}",
             "-d",
             ".",
             "Problem.java",
@@ -305,7 +321,7 @@ pub const RECIPES: &[Recipe] = &[
             "-XX:+UseSerialGC",
             "-ea",
             "-cp",
-            ".",
+            "{classpath}",
             "Problem",
         ],
         hello: "class Problem { public static void main(String[] args) { System.out.println(\"ok\"); } }\n",
@@ -331,7 +347,7 @@ pub const RECIPES: &[Recipe] = &[
         run: &["{mono}", "main.exe"],
         // A failed assertion is written, and the program goes on.
         env: &[("MONO_TRACE_LISTENER", "Console.Error")],
-        failure: Some("System.Diagnostics.DefaultTraceListener.Fail"),
+        failures: &["System.Diagnostics.DefaultTraceListener.Fail", "Unhandled Exception"],
         hello: "class P { static void Main() { System.Console.WriteLine(\"ok\"); } }\n",
         ..PLAIN
     },
@@ -387,8 +403,10 @@ pub struct Toolchain {
     pub version: String,
     /// Where each of the recipe's programs is.
     pub paths: Vec<PathBuf>,
-    /// Directories that they need, besides the system's.
+    /// Directories and files that they need, besides the system's.
     pub read_only: Vec<PathBuf>,
+    /// Directories and jars of the caller's `CLASSPATH` that are there, where the recipe takes them.
+    pub classpath: Vec<PathBuf>,
 }
 
 fn is_executable(path: &Path) -> bool {
@@ -433,6 +451,18 @@ fn installation(program: &Path) -> Option<PathBuf> {
     Some(above.unwrap_or(directory).to_owned())
 }
 
+/// What the caller's `CLASSPATH` names by full paths, and is there.
+fn classpath() -> Vec<PathBuf> {
+    let Some(paths) = std::env::var_os("CLASSPATH") else { return Vec::new() };
+    std::env::split_paths(&paths).filter(|path| path.is_absolute() && path.exists()).collect()
+}
+
+impl Recipe {
+    fn takes_classpath(&self) -> bool {
+        self.run.contains(&"{classpath}")
+    }
+}
+
 impl Toolchain {
     /// Finds a recipe's programs in the caller's `PATH`, and asks them for their version.
     ///
@@ -470,7 +500,10 @@ impl Toolchain {
                 *path = real;
             }
         }
-        Ok(Self { recipe, version, paths, read_only })
+        let classpath = if recipe.takes_classpath() { classpath() } else { Vec::new() };
+        let elsewhere = |path: &&PathBuf| !SYSTEM.iter().any(|system| path.starts_with(system));
+        read_only.extend(classpath.iter().filter(elsewhere).cloned());
+        Ok(Self { recipe, version, paths, read_only, classpath })
     }
 
     /// Every recipe, with what is installed of it.
@@ -480,8 +513,12 @@ impl Toolchain {
 
     fn fill(&self, command: &[&str], limits: &Limits) -> Vec<String> {
         let heap_mb = (limits.memory_bytes / 2) >> 20;
+        // No path of a path list has the separator in it.
+        let classpath = std::env::join_paths([PathBuf::from(".")].iter().chain(&self.classpath));
+        let classpath = classpath.unwrap_or_else(|_| ".".into());
         let fill = |word: &&str| {
             let mut word = word.replace("{heap_mb}", &heap_mb.to_string());
+            word = word.replace("{classpath}", &classpath.to_string_lossy());
             for (program, path) in self.recipe.programs.iter().zip(&self.paths) {
                 word = word.replace(&format!("{{{program}}}"), &path.to_string_lossy());
             }
@@ -505,10 +542,17 @@ impl Toolchain {
         }
     }
 
+    /// A program that only says whether this source file parses: it exits with 0 where it does. `None` of compiled
+    /// languages, whose builds say so, and of those without a way to ask.
+    pub fn check_program(&self, source: &str, limits: Limits) -> Option<Program> {
+        let argv = self.fill(self.recipe.check?, &limits);
+        Some(Program { argv, build: None, ..self.program(source, limits) })
+    }
+
     /// Whether a program did what it should: exited with 0, and did not fail in another way.
     pub fn passed(&self, outcome: &Outcome) -> bool {
-        let failed = |word: &str| String::from_utf8_lossy(&outcome.stderr).contains(word);
-        outcome.passed() && !self.recipe.failure.is_some_and(failed)
+        let stderr = String::from_utf8_lossy(&outcome.stderr);
+        outcome.passed() && !self.recipe.failures.iter().any(|word| stderr.contains(word))
     }
 
     /// Runs a program that is known to work, as an installed toolchain may not work in a sandbox.
@@ -543,7 +587,8 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for recipe in RECIPES {
             assert!(!recipe.programs.is_empty() && !recipe.file.is_empty() && !recipe.hello.is_empty());
-            for command in recipe.build.iter().chain([&recipe.run]) {
+            assert!(recipe.build.is_none() || recipe.check.is_none(), "{}", recipe.name);
+            for command in recipe.build.iter().chain(&recipe.check).chain([&recipe.run]) {
                 let known = recipe.programs.iter().any(|program| command[0] == format!("{{{program}}}"));
                 assert!(known || command[0].starts_with("./"), "{}: {command:?}", recipe.name);
             }
@@ -566,11 +611,18 @@ mod tests {
     fn commands_are_filled_in() {
         let recipe = recipe("java").unwrap();
         let paths = vec!["/opt/jdk/bin/javac".into(), "/opt/jdk/bin/java".into()];
-        let toolchain =
-            Toolchain { recipe, version: String::new(), paths, read_only: vec!["/opt/jdk".into()] };
+        let toolchain = Toolchain {
+            recipe,
+            version: String::new(),
+            paths,
+            read_only: vec!["/opt/jdk".into()],
+            classpath: vec!["/opt/a.jar".into()],
+        };
         let program = toolchain.program("x", Limits { memory_bytes: 1 << 30, ..Limits::default() });
         assert_eq!(program.argv[..2], ["/opt/jdk/bin/java", "-Xmx512m"]);
         assert_eq!(program.build.unwrap().argv[0], "/opt/jdk/bin/javac");
+        #[cfg(unix)]
+        assert!(program.argv.contains(&".:/opt/a.jar".to_owned()), "{:?}", program.argv);
         assert_eq!(program.files[0].0, "Problem.java");
         assert_eq!(program.extra_read_only, [PathBuf::from("/opt/jdk")]);
     }

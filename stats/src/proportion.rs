@@ -80,7 +80,8 @@ pub fn pass_at_k(samples: u32, correct: u32, k: u32) -> Result<f64, ProportionEr
             return Ok(1.0);
         }
     }
-    Ok(-ln_fail.exp_m1())
+    // Not −0 where none is right.
+    Ok(0.0 - ln_fail.exp_m1())
 }
 
 #[cfg(all(test, not(target_arch = "wasm32")))]
@@ -134,6 +135,7 @@ mod tests {
         ] {
             assert!((pass_at_k(n, c, k).unwrap() - expected).abs() < 1e-15, "{n} {c} {k}");
         }
+        assert!(pass_at_k(4, 0, 3).unwrap().is_sign_positive());
         // Where 1 − product would have lost most digits.
         let tiny = pass_at_k(u32::MAX, 1, 1).unwrap();
         assert!((tiny * f64::from(u32::MAX) - 1.0).abs() < 1e-15);

@@ -136,6 +136,24 @@ impl Document {
         }
     }
 
+    /// The row's own name (`task_id`, of MultiPL-E's `name`); `None` where it has none.
+    pub fn task_id(&self) -> Option<&str> {
+        let name = self.doc.get("task_id").or_else(|| self.doc.get("name"));
+        if let Some(Json::Text(name)) = name { Some(name) } else { None }
+    }
+
+    /// The row's own solution, as a completion of what the model is asked; `None` where the row has none. It begins
+    /// with the white space that the prompt has lost at its end, where the task strips it.
+    pub fn canonical_completion(&self) -> Option<String> {
+        let (Json::Text(prompt), Json::Text(solution)) =
+            (self.doc.get("prompt")?, self.doc.get("canonical_solution")?)
+        else {
+            return None;
+        };
+        let (_, lost) = prompt.rsplit_once(self.requests.first()?.context())?;
+        Some([lost, solution].concat())
+    }
+
     /// SHA-256 of the row as indented JSON (`doc_hash`).
     pub fn doc_hash(&self) -> String {
         sha256(&self.doc.dumps(Some(2)))

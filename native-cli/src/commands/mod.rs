@@ -5,6 +5,7 @@ mod bench;
 mod combine;
 mod demo;
 mod eval;
+mod execute;
 mod fetch;
 mod generate;
 mod inspect;
@@ -35,6 +36,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Report(args) => report::run(&args),
         Command::Ablate(args) => ablate::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Execute(args) => execute::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Synth(args) => synth::run(&args),
         Command::Bench(args) => bench::run(&args),

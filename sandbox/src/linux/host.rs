@@ -463,9 +463,11 @@ impl<'a> Run<'a> {
                     self.verdict = None;
                 }
             }
-            ToHost::Ended { verdict, cpu_nanos } => {
+            ToHost::Ended { verdict, wall_nanos, cpu_nanos } => {
                 if !self.killed {
-                    self.wall = self.started.take().map_or(Duration::ZERO, |started| started.elapsed());
+                    // On a busy host, word of the start may come as late as that of the end.
+                    self.wall = Duration::from_nanos(wall_nanos);
+                    self.started = None;
                     self.verdict = Some(verdict);
                     self.cpu = Duration::from_nanos(cpu_nanos);
                     self.deadline = Instant::now() + PATIENCE;

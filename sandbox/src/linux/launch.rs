@@ -219,6 +219,7 @@ fn run_step(
     command.current_dir(HOME).stdin(Stdio::from(input));
     sys::before_start(&mut command, confined(step.limits, (mapping, request.probe), filter.clone(), said));
     let before = sys::children_cpu();
+    let began = Instant::now();
     let child = command.spawn();
     // The command holds the writing end.
     drop(command);
@@ -240,11 +241,12 @@ fn run_step(
     let child = Pid::from_raw(i32::try_from(child.id()).unwrap_or(0)).expect("a child has an ID");
     send(host, &ToHost::Started { step: index })?;
     let verdict = watch_over(child, step, before).map_err(broken())?;
+    let wall_nanos = nanos(began.elapsed());
     // Nothing may live on into the next step, or be missing in the time.
     sys::kill_all_others();
     while rustix::process::wait(WaitOptions::empty()).is_ok() {}
     let cpu = sys::children_cpu().saturating_sub(before);
-    send(host, &ToHost::Ended { verdict, cpu_nanos: nanos(cpu) })?;
+    send(host, &ToHost::Ended { verdict, wall_nanos, cpu_nanos: nanos(cpu) })?;
     Ok(Some(verdict))
 }
 

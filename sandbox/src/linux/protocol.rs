@@ -76,8 +76,8 @@ pub(super) enum ToHost {
     Ready { landlock: Option<u32> },
     /// A step's command runs.
     Started { step: usize },
-    /// A step's command has ended, and all that it started.
-    Ended { verdict: Verdict, cpu_nanos: u64 },
+    /// A step's command has ended, after this wall time, and then all that it started.
+    Ended { verdict: Verdict, wall_nanos: u64, cpu_nanos: u64 },
     /// All processes have ended, using this since the launcher's start.
     Gone { cpu_nanos: u64 },
     /// A protection can't be had.
