@@ -393,6 +393,12 @@ pub(crate) struct GenerateArgs {
     /// Text to complete; BOS is put before it
     #[arg(short, long, conflicts_with = "prompt_ids", required_unless_present = "prompt_ids")]
     pub(crate) prompt: Option<String>,
+    /// Take the prompt for what a user says, in the model's chat template
+    #[arg(long, conflicts_with = "prompt_ids")]
+    pub(crate) chat: bool,
+    /// Said before it, as the system's message
+    #[arg(long, requires = "chat")]
+    pub(crate) system: Option<String>,
     /// Tokens to complete, used as they are
     #[arg(long, value_delimiter = ',', num_args = 1..)]
     pub(crate) prompt_ids: Option<Vec<u32>>,

@@ -27,8 +27,13 @@ const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 const TOKENIZER: &str = "tokenizer.json";
 /// Files beside config and weights that are fetched where the repository has them.
-const COMPANIONS: [&str; 4] =
-    ["generation_config.json", TOKENIZER, "tokenizer_config.json", "special_tokens_map.json"];
+const COMPANIONS: [&str; 5] = [
+    "generation_config.json",
+    TOKENIZER,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+];
 /// Longest name of a repository that the hub gives, and of a revision that is asked for.
 const MAX_REPO_CHARS: usize = 96;
 const MAX_REVISION_CHARS: usize = 255;

@@ -12,6 +12,7 @@ use codingspot_core::checkpoint::{
 use codingspot_core::config::LlamaConfig;
 use codingspot_core::layout::ParameterLayout;
 use codingspot_core::tokenizer::Tokenizer;
+use codingspot_tasks::chat::{ChatTemplate, TemplateFiles};
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::fs::{self, File};
@@ -152,6 +153,23 @@ impl ModelDirectory {
         let tokenizer =
             tokenizer.with_settings(&text).with_context(|| format!("{} was refused", settings.display()))?;
         Ok(Some(tokenizer))
+    }
+
+    /// The template of the model's conversations, if it has one: `chat_template.jinja`, or what
+    /// `tokenizer_config.json` says.
+    pub(crate) fn chat_template(&self) -> anyhow::Result<Option<ChatTemplate>> {
+        let read = |name: &str| {
+            let path = self.path.join(name);
+            path.is_file().then(|| read_text(&path, MAX_JSON_BYTES)).transpose()
+        };
+        let (config, template) = (read("tokenizer_config.json")?, read("chat_template.jinja")?);
+        let map = read("special_tokens_map.json")?;
+        let files = TemplateFiles {
+            tokenizer_config: config.as_deref(),
+            chat_template: template.as_deref(),
+            special_tokens_map: map.as_deref(),
+        };
+        ChatTemplate::new(&files).with_context(|| format!("{} was refused", self.path.display()))
     }
 
     /// The fingerprint of the weights, hashed by all threads.

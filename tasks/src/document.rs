@@ -115,6 +115,8 @@ pub struct Document {
     pub requests: Vec<Request>,
     /// What a right answer is.
     pub target: Target,
+    /// What a continuation begins with that is no part of a choice: nothing under a chat template.
+    pub target_delimiter: &'static str,
 }
 
 impl Document {
@@ -125,7 +127,7 @@ impl Document {
             (Target::Choice(_), Some(Request::Loglikelihood { continuation, .. }))
                 if self.task == Task::WinoGrande =>
             {
-                continuation.strip_prefix(TARGET_DELIMITER).unwrap_or(continuation).into()
+                continuation.strip_prefix(self.target_delimiter).unwrap_or(continuation).into()
             }
             (Target::Choice(gold), _) => gold.to_string(),
             // The first is true.
@@ -467,15 +469,15 @@ impl Documents<'_> {
             Content::Mmlu { subject, .. } => Some(subject.clone()),
             _ => None,
         };
-        Ok(Document { task, subset, index, doc: row.doc.clone(), requests, target })
+        let doc = row.doc.clone();
+        Ok(Document { task, subset, index, doc, requests, target, target_delimiter: TARGET_DELIMITER })
     }
 
     /// Description and few-shot examples (`fewshot_context`, `ContextSampler.get_context`).
     fn examples(&mut self, row: &Row) -> String {
         let mut text = String::new();
         if let Content::Mmlu { subject, .. } = &row.content {
-            let subject = subject.replace('_', " ");
-            text = format!("The following are multiple choice questions (with answers) about {subject}.\n\n");
+            text = mmlu_description(subject);
         }
         if self.shots == 0 {
             return text;
@@ -492,6 +494,12 @@ impl Documents<'_> {
         others.take(self.shots).for_each(|example| example.example(&mut text));
         text
     }
+}
+
+/// What stands before the examples of a subject of MMLU (`description`).
+pub(crate) fn mmlu_description(subject: &str) -> String {
+    let subject = subject.replace('_', " ");
+    format!("The following are multiple choice questions (with answers) about {subject}.\n\n")
 }
 
 impl Row {

@@ -110,7 +110,8 @@ fn write_all<T>(
     to.push(close);
 }
 
-fn write_text(to: &mut String, text: &str) {
+/// A string as `json.dumps` writes it.
+pub(crate) fn write_text(to: &mut String, text: &str) {
     to.push('"');
     for c in text.chars() {
         match c {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | What tasks there are, how many examples they are shown, what they measure | [`task`] |
 //! | Rows to documents with their requests | [`document`], [`row`] |
+//! | Requests to turns of a conversation | [`chat`] |
 //! | Requests to tokens | [`encode`] |
 //! | Programs of generated code | [`program`] |
 //! | Responses to scores | [`score`], [`answer`] |
@@ -43,6 +44,7 @@
 
 pub mod answer;
 pub mod bundled;
+pub mod chat;
 pub mod document;
 pub mod encode;
 pub mod json;

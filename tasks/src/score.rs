@@ -248,7 +248,7 @@ fn loglikelihoods(responses: &[Response]) -> Vec<(&'static str, Vec<Filtered>)> 
 fn choice(document: &Document, sums: &[f64], gold: usize, metric: &str) -> f64 {
     let length = |request: &Request| match request {
         Request::Loglikelihood { continuation, .. } => {
-            let choice = continuation.strip_prefix(' ').unwrap_or(continuation);
+            let choice = continuation.strip_prefix(document.target_delimiter).unwrap_or(continuation);
             match metric {
                 "acc_norm" => choice.chars().count() as f64,
                 "acc_bytes" => choice.len() as f64,

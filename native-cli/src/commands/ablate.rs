@@ -12,12 +12,13 @@ use std::fs::{self, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
 
 /// Files beside the weights that a copy needs.
-const COMPANIONS: [&str; 7] = [
+const COMPANIONS: [&str; 8] = [
     "config.json",
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "chat_template.jinja",
     "tokenizer.model",
     "model.safetensors.index.json",
 ];

@@ -7,9 +7,10 @@ use crate::{output, spot};
 use anyhow::Context as _;
 use codingspot_core::ablate::Ablation;
 use codingspot_core::generate::{GenerateOptions, generate};
+use codingspot_tasks::chat::{Message, Role};
 use serde_json::json;
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 pub(crate) fn run(args: GenerateArgs) -> anyhow::Result<()> {
     let k = match (&args.spot.spot, args.k) {
@@ -22,15 +23,20 @@ pub(crate) fn run(args: GenerateArgs) -> anyhow::Result<()> {
     let tokenizer = model.tokenizer()?;
     let prompt_ids = match (&args.prompt, &args.prompt_ids) {
         (_, Some(ids)) => ids.clone(),
-        (Some(text), None) => tokenizer
-            .as_ref()
-            .with_context(|| {
+        (Some(text), None) => {
+            let tokenizer = tokenizer.as_ref().with_context(|| {
                 format!(
                     "{} has no tokenizer.json, so text can't be read; give --prompt-ids",
                     args.model.display()
                 )
-            })?
-            .encode_document(text)?,
+            })?;
+            if args.chat {
+                // The template writes the special tokens, BOS too where the model begins with it.
+                tokenizer.encode(&conversation(&model, args.system.as_deref(), text)?)?
+            } else {
+                tokenizer.encode_document(text)?
+            }
+        }
         (None, None) => return Err(UsageError("give --prompt or --prompt-ids".to_owned()).into()),
     };
     let spot = args
@@ -102,4 +108,21 @@ pub(crate) fn run(args: GenerateArgs) -> anyhow::Result<()> {
     let speed = tokens_per_s.map_or(String::new(), |speed| format!(", {speed:.1} tokens/s after the first"));
     output::note(&format!("{} tokens{speed}", generation.ids.len()));
     Ok(())
+}
+
+/// A question in the model's chat template, up to where the answer begins. The date that it may ask for is today's
+/// in UTC.
+fn conversation(model: &ModelDirectory, system: Option<&str>, question: &str) -> anyhow::Result<String> {
+    let template = model.chat_template()?.with_context(|| {
+        format!(
+            "{} has no chat template (chat_template.jinja, or \"chat_template\" in tokenizer_config.json), so it is \
+             no chat model; leave --chat out to complete the prompt as text",
+            model.path.display()
+        )
+    })?;
+    let system = system.map(|text| Message::new(Role::System, text));
+    let messages: Vec<Message> = system.into_iter().chain([Message::new(Role::User, question)]).collect();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let text = template.render(&messages, true, i64::try_from(now)?);
+    text.with_context(|| format!("the prompt can't be put to {} as a chat", model.name))
 }
