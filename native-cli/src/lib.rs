@@ -6,6 +6,7 @@ mod atomic;
 mod bundled;
 mod commands;
 mod corpus;
+mod data;
 mod device;
 mod hub;
 mod measure;
@@ -13,6 +14,10 @@ mod memory;
 mod model;
 mod output;
 mod overlap;
+mod parquet;
+#[cfg(test)]
+#[path = "../tests/common/parquet_file.rs"]
+mod parquet_file;
 mod progress;
 mod report;
 mod results;

@@ -6,6 +6,7 @@ mod combine;
 mod demo;
 mod eval;
 mod fetch;
+mod fetch_data;
 mod generate;
 mod inspect;
 mod merge;
@@ -24,6 +25,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Fetch(args) => fetch::run(&args),
+        Command::FetchData(args) => fetch_data::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Generate(args) => generate::run(args),
         Command::Score(args) => score::run(&args),
