@@ -64,6 +64,11 @@ impl Rows {
                 .try_fold(0_usize, |total, group| total.checked_add(usize::try_from(group.num_rows()).ok()?));
             let rows = total.filter(|&rows| rows <= limits.rows);
             anyhow::ensure!(rows.is_some(), "it has more than the {} rows that are read", limits.rows);
+            let said = metadata.file_metadata().num_rows();
+            anyhow::ensure!(
+                rows.and_then(|rows| i64::try_from(rows).ok()) == Some(said),
+                "it is damaged: it says that it has {said} rows, and its parts have another number"
+            );
             let root = metadata.file_metadata().schema_descr().root_schema();
             let mut fields = root.get_fields().to_vec();
             fields.retain(|field| wanted.is_none_or(|wanted| wanted.contains(&field.name())));

@@ -194,7 +194,7 @@ impl Home {
     }
 
     fn fetch_with(&self, server: &Server, more: &[&str], variables: &[(&str, &str)]) -> Output {
-        let mut command = self.command(&server.url(), &[&["fetch-data"], more].concat());
+        let mut command = self.command(&server.url(), &[&["fetch-data"][..], more].concat());
         command.env("XDG_CACHE_HOME", self.path().join("caches"));
         bounded(command.envs(variables.iter().copied()).spawn().unwrap())
     }
@@ -296,8 +296,8 @@ fn large_pools_come_on_request_and_lines_name_every_set() {
     let other = home.path().join("other");
     let place = ["--data", other.to_str().unwrap()];
     let offline = [("HF_HUB_OFFLINE", "1")];
-    assert_eq!(stdout(&home.fetch_with(&server, &[&tasks[..], &place].concat(), &offline)), said);
-    let more = [&["--tasks", "humaneval,gsm8k", "--json"], &place[..]].concat();
+    assert_eq!(stdout(&home.fetch_with(&server, &[&tasks[..], &place[..]].concat(), &offline)), said);
+    let more = [&["--tasks", "humaneval,gsm8k", "--json"][..], &place[..]].concat();
     let output = home.fetch_with(&server, &more, &offline);
     failed(
         &output,
@@ -438,7 +438,7 @@ fn names_sizes_and_gates_of_the_hub_are_not_trusted() {
     for (from, to, said) in [
         (GSM8K_TEST, "main/test-%2e%2e.parquet", "main/test-%2e%2e.parquet"),
         (GSM8K_TEST, "main/test-../../../x.parquet", "has no Parquet files"),
-        ("\"size\":", "\"size\":99999", "more than the 268435456 that are read"),
+        ("\"size\":", "\"size\":9999999", "more than the 268435456 that are read"),
     ] {
         let contents = contents.clone();
         let server = Server::start(Box::new(move |request| {
@@ -472,7 +472,7 @@ fn names_sizes_and_gates_of_the_hub_are_not_trusted() {
 #[test]
 fn tasks_that_there_are_not_are_wrong_usage() {
     let (home, server) = (Home::new(), serve(Contents::new()));
-    let output = home.fetch(&server, &["--tasks", "gsm9k"]);
+    let output = home.run(&server.url(), &["fetch-data", "--tasks", "gsm9k"]);
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("gsm9k") && said.contains("humaneval, "), "{said}");
