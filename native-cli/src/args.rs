@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Bring a Llama from the Hugging Face hub into its cache, resumed and checked
     Fetch(FetchArgs),
+    /// Bring the benchmarks' published sets from the Hugging Face hub, checked, as JSON lines
+    FetchData(FetchDataArgs),
     /// Architecture, parameters by tensor, and memory that scoring needs
     Inspect(InspectArgs),
     /// Complete a prompt, with or without a spot ablated
@@ -362,6 +364,25 @@ pub(crate) struct FetchArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct FetchDataArgs {
+    /// Tasks whose sets are fetched, for instance humaneval,gsm8k,multiple-rs [default: all that the hub has]
+    #[arg(long, value_delimiter = ',', value_parser = crate::data::parse_task)]
+    pub(crate) tasks: Option<Vec<Task>>,
+    /// Also fetch what few-shot examples come from where it is large: hellaswag's and winogrande's training splits
+    #[arg(long)]
+    pub(crate) few_shot_pools: bool,
+    /// Directory to write to [default: `XDG_CACHE_HOME`/codingspot/data, else ~/.cache/codingspot/data]
+    #[arg(long)]
+    pub(crate) data: Option<PathBuf>,
+    /// Cache of the hub to fetch into [default: `HF_HUB_CACHE`, else `HF_HOME`/hub]
+    #[arg(long)]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// Print one JSON document instead of a line a set
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// Directory with config.json and safetensors files, or ORG/NAME[@REVISION] on the hub
     pub(crate) model: PathBuf,
@@ -433,7 +454,7 @@ pub(crate) struct GenerateArgs {
 pub(crate) struct ScoreArgs {
     /// Directory with config.json and safetensors files, or ORG/NAME[@REVISION] on the hub
     pub(crate) model: PathBuf,
-    /// Directory with LANG.jsonl or LANG.jsonl.gz (magnitude and random need none)
+    /// Directory with LANG.jsonl, LANG.jsonl.gz or LANG.parquet (magnitude and random need none)
     #[arg(long)]
     pub(crate) corpus: Option<PathBuf>,
     /// Directory to create, or of an unfinished run to go on with
@@ -629,10 +650,10 @@ pub(crate) struct StudyArgs {
     /// bundled model]
     #[arg(requires_all = ["corpus", "held_out"])]
     pub(crate) model: Option<PathBuf>,
-    /// Directory with LANG.jsonl or LANG.jsonl.gz to score on
+    /// Directory with LANG.jsonl, LANG.jsonl.gz or LANG.parquet to score on
     #[arg(long, requires = "model")]
     pub(crate) corpus: Option<PathBuf>,
-    /// Directory with LANG.jsonl or LANG.jsonl.gz, of other documents, to measure on
+    /// Directory of the same kind, of other documents, to measure on
     #[arg(long, requires = "model")]
     pub(crate) held_out: Option<PathBuf>,
     /// Directory for everything; an unfinished study in it goes on

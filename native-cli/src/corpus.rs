@@ -1,9 +1,11 @@
 //! Corpus directories: one file a language.
 
 use crate::args::UsageError;
+use crate::data::{is_parquet, read_parquet_file};
+use crate::parquet::{Limits, Rows};
 use crate::scoring::Shard;
 use anyhow::Context as _;
-use codingspot_core::corpus::{CODE_LANGUAGES, Document};
+use codingspot_core::corpus::{CODE_LANGUAGES, CorpusError, Document, MAX_DOCUMENT_BYTES};
 use rand::{SeedableRng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -15,7 +17,11 @@ use std::path::{Path, PathBuf};
 /// Longest corpus file that is read, bytes after decompression.
 const MAX_FILE_BYTES: u64 = 8 << 30;
 /// Endings of a corpus file.
-const ENDINGS: [&str; 2] = [".jsonl", ".jsonl.gz"];
+const ENDINGS: [&str; 3] = [".jsonl", ".jsonl.gz", ".parquet"];
+/// Columns of a Parquet file that are read.
+const COLUMNS: [&str; 2] = ["text", "ids"];
+/// How much of a Parquet file is read.
+const LIMITS: Limits = Limits { rows: 1 << 28, row_bytes: MAX_DOCUMENT_BYTES, bytes: MAX_FILE_BYTES };
 
 /// Checks that no language is named twice: it would count twice.
 pub(crate) fn check_distinct(languages: &[String]) -> Result<(), UsageError> {
@@ -83,7 +89,7 @@ impl CorpusDirectory {
         }
         anyhow::ensure!(
             !files.is_empty(),
-            "{} holds no corpus; expected files named LANG.jsonl or LANG.jsonl.gz",
+            "{} holds no corpus; expected files named LANG.jsonl, LANG.jsonl.gz or LANG.parquet",
             path.display()
         );
         Ok(Self { path: path.to_owned(), files })
@@ -115,26 +121,98 @@ impl CorpusDirectory {
     pub(crate) fn read(&self, language: &str) -> anyhow::Result<Vec<Document>> {
         let path = self.files.get(language).with_context(|| {
             format!(
-                "{} has no {language}.jsonl or {language}.jsonl.gz; it has {}",
+                "{} has no {language}.jsonl, {language}.jsonl.gz or {language}.parquet; it has {}",
                 self.path.display(),
                 self.languages().join(", ")
             )
         })?;
-        let text = read(path).with_context(|| format!("{} can't be read", path.display()))?;
+        if is_parquet(path) {
+            return parquet_documents(read_parquet_file(path, MAX_FILE_BYTES)?)
+                .with_context(|| format!("{} was refused", path.display()));
+        }
+        let text = read_text_file(path, MAX_FILE_BYTES)
+            .with_context(|| format!("{} can't be read", path.display()))?;
         Document::from_json_lines(&text).with_context(|| format!("{} was refused", path.display()))
     }
 }
 
-fn read(path: &Path) -> std::io::Result<String> {
+/// The documents of a Parquet file: its rows are taken as lines of JSON, and counted like them.
+fn parquet_documents(file: Vec<u8>) -> anyhow::Result<Vec<Document>> {
+    let rows = Rows::open(file, Some(&COLUMNS), LIMITS)?.zip(1..);
+    let documents: Vec<Document> = rows
+        .map(|(row, line)| Ok(Document::from_json_line(line, &serde_json::to_string(&row?)?)?))
+        .collect::<anyhow::Result<_>>()?;
+    if documents.is_empty() { Err(CorpusError::Empty.into()) } else { Ok(documents) }
+}
+
+/// The text of a file, unpacked where its name ends in `.gz`, of at most `limit` bytes.
+pub(crate) fn read_text_file(path: &Path, limit: u64) -> std::io::Result<String> {
     let file = File::open(path)?;
     let mut text = String::new();
     let read = if path.extension().is_some_and(|extension| extension == "gz") {
-        flate2::read::MultiGzDecoder::new(file).take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?
+        flate2::read::MultiGzDecoder::new(file).take(limit + 1).read_to_string(&mut text)?
     } else {
-        file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?
+        file.take(limit + 1).read_to_string(&mut text)?
     };
-    if read as u64 > MAX_FILE_BYTES {
-        return Err(std::io::Error::other(format!("it holds more than {MAX_FILE_BYTES} bytes")));
+    if read as u64 > limit {
+        return Err(std::io::Error::other(format!("it holds more than {limit} bytes")));
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parquet_file::{Settings, write};
+    use serde_json::{Value, json};
+
+    fn read(schema: &str, rows: &[Value]) -> anyhow::Result<Vec<Document>> {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("rust.parquet"), write(schema, rows, &Settings::default())).unwrap();
+        let corpus = CorpusDirectory::open(directory.path()).unwrap();
+        assert_eq!(corpus.languages(), ["rust"]);
+        corpus.read("rust")
+    }
+
+    #[test]
+    fn parquet_rows_are_documents_as_json_lines_are() {
+        let text = "message rows { required int96 when; optional binary text (UTF8); required int64 size; }";
+        let rows: Vec<Value> = ["fn a() {}\n", "// ü", ""]
+            .iter()
+            .map(|text| json!({"text": text, "when": 0, "size": 1}))
+            .collect();
+        let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+        assert_eq!(read(text, &rows).unwrap(), Document::from_json_lines(&lines).unwrap());
+
+        let ids =
+            "message rows { required group ids (LIST) { repeated group list { required int32 element; } } }";
+        let rows = [json!({"ids": [1, 2, 3]}), json!({"ids": [4, 5, 6]})];
+        let documents = read(ids, &rows).unwrap();
+        assert_eq!(documents, [Document::Ids(vec![1, 2, 3]), Document::Ids(vec![4, 5, 6])]);
+    }
+
+    #[test]
+    fn parquet_rows_without_a_document_are_named() {
+        let text = "message rows { optional binary text (UTF8); }";
+        let error = |schema: &str, rows: &[Value]| format!("{:#}", read(schema, rows).unwrap_err());
+        let said = error(text, &[json!({"text": "a"}), json!({"text": null})]);
+        assert!(said.contains("rust.parquet was refused: line 2: it has neither"), "{said}");
+        let said = error("message rows { required int32 size; }", &[json!({"size": 1})]);
+        assert!(said.contains("line 1: it has neither"), "{said}");
+        let said = error("message rows { required int32 text; }", &[json!({"text": 1})]);
+        assert!(said.contains("line 1: invalid type"), "{said}");
+        let bytes = [json!({"text": "a"}), json!({"text": [255]})];
+        let said = error("message rows { required binary text; }", &bytes);
+        assert!(said.contains("column text, row 2: bytes that are no UTF-8"), "{said}");
+        assert!(error(text, &[]).contains("no documents"));
+    }
+
+    #[test]
+    fn a_language_in_two_files_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["go.jsonl", "go.parquet"] {
+            fs::write(directory.path().join(name), "").unwrap();
+        }
+        assert!(CorpusDirectory::open(directory.path()).unwrap_err().to_string().contains("twice"));
+    }
 }

@@ -1,10 +1,11 @@
-//! Models of the Hugging Face hub, in the cache that all of the hub's tools share.
+//! Models and data sets of the Hugging Face hub, in the cache that all of the hub's tools share.
 //!
 //! The layout of the cache and the hub's addresses are hf-hub's. Requests, resuming and checks are
 //! made here: hf-hub's own downloads check no hash, append to a partial file whatever the server
 //! sends, and give the token to the host that a redirect names.
 
 mod blob;
+mod dataset;
 mod http;
 
 use crate::atomic;
@@ -15,6 +16,7 @@ use anyhow::Context as _;
 use blob::{Blobs, ContentHash, RemoteFile};
 use codingspot_core::checkpoint::ShardIndex;
 use codingspot_core::config::LlamaConfig;
+pub(crate) use dataset::DatasetFiles;
 use hf_hub::{Cache, Repo, RepoType};
 use http::{Client, Token};
 use serde::{Deserialize, Serialize};
@@ -40,41 +42,58 @@ const MAX_REVISION_CHARS: usize = 255;
 /// Largest model that is believed, bytes: sums of sizes stay far from overflow.
 const MAX_FILE_BYTES: u64 = 1 << 44;
 
-/// A model on the hub: `name` or `org/name`, and a branch, tag or commit.
+/// What a repository of the hub holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RepoKind {
+    /// Weights.
+    Model,
+    /// Rows.
+    Dataset,
+}
+
+impl fmt::Display for RepoKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Model => "model",
+            Self::Dataset => "data set",
+        })
+    }
+}
+
+/// A repository on the hub: what it holds, `name` or `org/name`, and a branch, tag or commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ModelId {
+pub(crate) struct RepoId {
+    kind: RepoKind,
     repo: String,
     revision: String,
 }
 
-impl fmt::Display for ModelId {
+impl fmt::Display for RepoId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.repo, self.revision)
     }
 }
 
-impl ModelId {
-    /// Parses `name`, `org/name`, or either with `@revision`; the revision is else `main`.
-    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
+impl RepoId {
+    /// Parses a model's `name`, `org/name`, or either with `@revision`; the revision is else `main`.
+    pub(crate) fn parse_model(text: &str) -> anyhow::Result<Self> {
         let (repo, revision) = text.split_once('@').unwrap_or((text, "main"));
-        Self::new(repo, revision)
+        Self::new(RepoKind::Model, repo, revision)
     }
 
     /// A repository and a revision, checked: both become parts of paths and addresses.
-    pub(crate) fn new(repo: &str, revision: &str) -> anyhow::Result<Self> {
+    pub(crate) fn new(kind: RepoKind, repo: &str, revision: &str) -> anyhow::Result<Self> {
+        let parts: Vec<&str> = repo.split('/').collect();
         let name = |part: &str| {
-            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-            !part.is_empty()
-                && part.chars().all(plain)
-                && !part.starts_with(['-', '.'])
+            is_plain(part)
+                && !part.starts_with('-')
                 && !part.ends_with(['-', '.'])
                 && !part.contains("--")
                 && !part.contains("..")
         };
-        let parts: Vec<&str> = repo.split('/').collect();
         anyhow::ensure!(
             parts.len() <= 2 && parts.iter().all(|part| name(part)) && repo.len() <= MAX_REPO_CHARS,
-            "{repo:?} is not the name of a model on the hub; expected NAME or ORG/NAME of letters, digits, \"-\", \
+            "{repo:?} is not the name of a {kind} on the hub; expected NAME or ORG/NAME of letters, digits, \"-\", \
              \"_\" and \".\""
         );
         let segment = |part: &str| {
@@ -85,22 +104,32 @@ impl ModelId {
             revision.split('/').all(segment) && revision.len() <= MAX_REVISION_CHARS,
             "{revision:?} is not a revision; expected a branch, a tag or a commit"
         );
-        Ok(Self { repo: repo.to_owned(), revision: revision.to_owned() })
+        Ok(Self { kind, repo: repo.to_owned(), revision: revision.to_owned() })
     }
 
     /// What a MODEL that is no directory names: `org/name` or `org/name@revision`. A bare name is
     /// taken for a directory that is not there.
     fn from_argument(argument: &Path) -> Option<Self> {
-        let id = Self::parse(argument.to_str()?).ok()?;
+        let id = Self::parse_model(argument.to_str()?).ok()?;
         id.repo.contains('/').then_some(id)
     }
 
     fn at(&self, revision: &str) -> Repo {
-        Repo::with_revision(self.repo.clone(), RepoType::Model, revision.to_owned())
+        let kind = match self.kind {
+            RepoKind::Model => RepoType::Model,
+            RepoKind::Dataset => RepoType::Dataset,
+        };
+        Repo::with_revision(self.repo.clone(), kind, revision.to_owned())
     }
 }
 
-/// A file of a fetched model.
+/// Whether `part` is a name that means nothing else in a path or an address.
+fn is_plain(part: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !part.is_empty() && part.chars().all(plain) && !part.starts_with('.')
+}
+
+/// A file of a fetched repository.
 #[derive(Debug, Serialize)]
 pub(crate) struct FetchedFile {
     pub(crate) name: String,
@@ -111,7 +140,7 @@ pub(crate) struct FetchedFile {
     pub(crate) downloaded: bool,
 }
 
-/// A model that is whole in the cache.
+/// A model that is whole in the cache, or the files that were asked for of a data set.
 #[derive(Debug)]
 pub(crate) struct Fetched {
     pub(crate) snapshot: PathBuf,
@@ -121,7 +150,7 @@ pub(crate) struct Fetched {
 
 /// The directory of a MODEL that is no directory itself: from the cache, else from the hub.
 pub(crate) fn resolve(argument: &Path) -> anyhow::Result<PathBuf> {
-    let id = if argument.exists() { None } else { ModelId::from_argument(argument) };
+    let id = if argument.exists() { None } else { RepoId::from_argument(argument) };
     let Some(id) = id else {
         anyhow::bail!(
             "{} is not a directory; expected one with config.json and *.safetensors, or ORG/NAME[@REVISION] \
@@ -151,7 +180,7 @@ struct Listing {
     siblings: Vec<Sibling>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Sibling {
     rfilename: String,
@@ -160,7 +189,7 @@ struct Sibling {
     lfs: Option<Lfs>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct Lfs {
     size: u64,
     #[serde(alias = "oid")]
@@ -225,13 +254,8 @@ impl Hub {
 
     /// The snapshot of `id`, if config and all weights are there. Contents were checked when they
     /// came.
-    fn cached(&self, id: &ModelId) -> Option<PathBuf> {
-        let commit = if is_commit(&id.revision) {
-            id.revision.clone()
-        } else {
-            read_text(&self.reference(id), 4096).ok()?.trim().to_owned()
-        };
-        let snapshot = is_commit(&commit).then(|| self.snapshot(id, &commit))?;
+    fn cached(&self, id: &RepoId) -> Option<PathBuf> {
+        let snapshot = self.snapshot(id, &self.cached_commit(id)?);
         let index = snapshot.join(INDEX);
         let whole = snapshot.join(CONFIG).is_file()
             && if index.is_file() {
@@ -243,17 +267,27 @@ impl Hub {
         whole.then_some(snapshot)
     }
 
-    fn snapshot(&self, id: &ModelId, commit: &str) -> PathBuf {
+    /// The commit that the cache has for the revision.
+    fn cached_commit(&self, id: &RepoId) -> Option<String> {
+        let commit = if is_commit(&id.revision) {
+            id.revision.clone()
+        } else {
+            read_text(&self.reference(id), 4096).ok()?.trim().to_owned()
+        };
+        is_commit(&commit).then_some(commit)
+    }
+
+    fn snapshot(&self, id: &RepoId, commit: &str) -> PathBuf {
         self.cache.repo(id.at(commit)).pointer_path(commit)
     }
 
-    fn reference(&self, id: &ModelId) -> PathBuf {
+    fn reference(&self, id: &RepoId) -> PathBuf {
         self.cache.path().join(id.at(&id.revision).folder_name()).join("refs").join(&id.revision)
     }
 
     /// Brings config, tokenizer and weights of `id` into the cache. The snapshot is made once all of
     /// its files are there and checked.
-    pub(crate) fn fetch(&self, id: &ModelId) -> anyhow::Result<Fetched> {
+    pub(crate) fn fetch(&self, id: &RepoId) -> anyhow::Result<Fetched> {
         if self.offline {
             let snapshot = self.cached(id).with_context(|| {
                 format!(
@@ -265,8 +299,7 @@ impl Hub {
             return Ok(Fetched { snapshot, commit: commit.unwrap_or_default(), files: Vec::new() });
         }
         let (commit, mut listed) = self.list(id)?;
-        let repo = id.at(&commit);
-        let blobs = Blobs::new(&self.client, &self.cache, id, repo);
+        let blobs = Blobs::new(&self.client, &self.cache, id, id.at(&commit));
         let mut files = Vec::new();
 
         // The small files that decide come first: a model that can't be used costs no gigabytes.
@@ -293,9 +326,8 @@ impl Hub {
             }
         }
         for name in weights {
-            let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
             anyhow::ensure!(
-                plain && !name.starts_with('.') && name.ends_with(".safetensors"),
+                is_plain(&name) && name.ends_with(".safetensors"),
                 "{INDEX} of {id} names the file {name:?}; expected plain names that end in .safetensors"
             );
             let file = listed.remove(&name).with_context(|| {
@@ -304,6 +336,18 @@ impl Hub {
             wanted.push(file.into_remote()?);
         }
 
+        self.bring(id, commit, &blobs, wanted, files)
+    }
+
+    /// Brings `wanted` into the cache, and makes the snapshot of them and of `files`, which are there.
+    fn bring(
+        &self,
+        id: &RepoId,
+        commit: String,
+        blobs: &Blobs<'_>,
+        wanted: Vec<RemoteFile>,
+        mut files: Vec<FetchedFile>,
+    ) -> anyhow::Result<Fetched> {
         blobs.check_space(&wanted)?;
         let total = wanted.iter().map(|file| file.bytes).sum();
         let mut bar = Progress::new("Fetching", total);
@@ -327,7 +371,7 @@ impl Hub {
     }
 
     /// The commit that the revision names, and its files by name.
-    fn list(&self, id: &ModelId) -> anyhow::Result<(String, BTreeMap<String, Sibling>)> {
+    fn list(&self, id: &RepoId) -> anyhow::Result<(String, BTreeMap<String, Sibling>)> {
         let url = format!(
             "{}/api/{}?blobs=true",
             self.client.endpoint(),
@@ -335,7 +379,11 @@ impl Hub {
         );
         let text = self.client.get_text(&url, MAX_JSON_BYTES, id)?;
         let listing: Listing = serde_json::from_str(&text).with_context(|| {
-            format!("{} answers for {id} with something else than a model's files", self.client.endpoint())
+            format!(
+                "{} answers for {id} with something else than a {}'s files",
+                self.client.endpoint(),
+                id.kind
+            )
         })?;
         anyhow::ensure!(
             is_commit(&listing.sha),
@@ -365,7 +413,7 @@ mod tests {
     #[test]
     fn ids_are_plain_names_and_revisions() {
         for good in ["gpt2", "meta-llama/Llama-3.2-1B", "a/b@v1.0", "a/b@refs/pr/1", "a_b/c.d@main"] {
-            assert!(ModelId::parse(good).is_ok(), "{good}");
+            assert!(RepoId::parse_model(good).is_ok(), "{good}");
         }
         for bad in [
             "",
@@ -392,17 +440,17 @@ mod tests {
             "a\\b",
             "ä/b",
         ] {
-            assert!(ModelId::parse(bad).is_err(), "{bad}");
+            assert!(RepoId::parse_model(bad).is_err(), "{bad}");
         }
-        assert_eq!(ModelId::parse("a/b@v1").unwrap().to_string(), "a/b@v1");
-        assert_eq!(ModelId::parse("a/b").unwrap().to_string(), "a/b@main");
+        assert_eq!(RepoId::parse_model("a/b@v1").unwrap().to_string(), "a/b@v1");
+        assert_eq!(RepoId::parse_model("a/b").unwrap().to_string(), "a/b@main");
     }
 
     #[test]
     fn an_argument_without_an_organisation_is_a_directory() {
-        assert!(ModelId::from_argument(Path::new("org/name")).is_some());
+        assert!(RepoId::from_argument(Path::new("org/name")).is_some());
         for directory in ["name", "/org/name", "./org/name", "../name", "org/name/", "a/b/c"] {
-            assert!(ModelId::from_argument(Path::new(directory)).is_none(), "{directory}");
+            assert!(RepoId::from_argument(Path::new(directory)).is_none(), "{directory}");
         }
     }
 

@@ -15,6 +15,10 @@ mod memory;
 mod model;
 mod output;
 mod overlap;
+mod parquet;
+#[cfg(test)]
+#[path = "../tests/common/parquet_file.rs"]
+mod parquet_file;
 mod progress;
 mod report;
 mod results;

@@ -3,172 +3,24 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test's helper can't do fails the test")]
 
-use ring::digest;
+#[path = "common/hub.rs"]
+mod hub;
+
+use hub::{
+    Home, LIMIT, Reply, Request, Server, TOKEN, bounded, fetched, file_names, git_sha1, ranged, refused,
+    sha256, stdout,
+};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
-use std::thread::{self, JoinHandle};
+use std::process::Output;
+use std::sync::Mutex;
+use std::thread;
 use std::time::{Duration, Instant};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-const TOKEN: &str = "hf_thisIsNoRealToken";
 const WEIGHTS: &str = "model.safetensors";
-/// Nothing here takes longer, whatever hangs.
-const LIMIT: Duration = Duration::from_mins(1);
-
-/// A request as a server got it; names of headers are in lower case.
-#[derive(Debug, Clone)]
-struct Request {
-    target: String,
-    headers: BTreeMap<String, String>,
-}
-
-impl Request {
-    fn range_start(&self) -> Option<usize> {
-        let range = self.headers.get("range")?;
-        Some(range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().expect("a number"))
-    }
-}
-
-#[derive(Debug)]
-struct Reply {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-    /// Send no more than this of the body.
-    cut: Option<usize>,
-    /// Keep the connection open after a cut, saying nothing.
-    hang: bool,
-}
-
-impl Reply {
-    fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into(), cut: None, hang: false }
-    }
-
-    fn with(mut self, name: &str, value: &str) -> Self {
-        self.headers.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    fn cut_after(self, cut: usize) -> Self {
-        Self { cut: Some(cut), ..self }
-    }
-}
-
-type Handler = Box<dyn Fn(&Request) -> Reply + Send>;
-
-/// A server on a free port of this machine.
-struct Server {
-    address: SocketAddr,
-    log: Arc<Mutex<Vec<(Request, usize)>>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Server {
-    fn start(handler: Handler) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let stop = Arc::new(AtomicBool::new(false));
-        let (log_here, stop_here) = (log.clone(), stop.clone());
-        let thread = thread::spawn(move || {
-            for stream in listener.incoming() {
-                if stop_here.load(Ordering::SeqCst) {
-                    return;
-                }
-                // A client that goes away in the middle is part of the tests.
-                drop(stream.and_then(|stream| serve(stream, &handler, &log_here, &stop_here)));
-            }
-        });
-        Self { address, log, stop, thread: Some(thread) }
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    /// Requests so far, with the bytes of content that each was sent.
-    fn requests(&self) -> Vec<(Request, usize)> {
-        self.log.lock().unwrap().clone()
-    }
-
-    fn requests_for(&self, name: &str) -> Vec<(Request, usize)> {
-        let mut requests = self.requests();
-        requests.retain(|(request, _)| request.target.ends_with(&format!("/{name}")));
-        requests
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        drop(TcpStream::connect(self.address));
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
-    }
-}
-
-fn serve(
-    mut stream: TcpStream,
-    handler: &Handler,
-    log: &Mutex<Vec<(Request, usize)>>,
-    stop: &AtomicBool,
-) -> std::io::Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
-    let first = lines.next().unwrap_or_else(|| Ok(String::new()))?;
-    let target = first.split(' ').nth(1).unwrap_or_default().to_owned();
-    let mut headers = BTreeMap::new();
-    for line in lines {
-        let line = line?;
-        let Some((name, value)) = line.split_once(':') else { break };
-        headers.insert(name.to_lowercase(), value.trim().to_owned());
-    }
-    let request = Request { target, headers };
-    let reply = handler(&request);
-    let sent = reply.cut.unwrap_or(reply.body.len()).min(reply.body.len());
-    log.lock().unwrap().push((request, sent));
-    let mut head = format!("HTTP/1.1 {} x\r\nConnection: close\r\n", reply.status);
-    head += &format!("Content-Length: {}\r\n", reply.body.len());
-    for (name, value) in &reply.headers {
-        head += &format!("{name}: {value}\r\n");
-    }
-    stream.write_all((head + "\r\n").as_bytes())?;
-    stream.write_all(&reply.body[..sent])?;
-    stream.flush()?;
-    if reply.hang {
-        // Until the client goes away, or the test ends.
-        let mut byte = [0];
-        stream.set_read_timeout(Some(Duration::from_millis(50)))?;
-        while !stop.load(Ordering::SeqCst) && !matches!(stream.read(&mut byte), Ok(0)) {}
-    }
-    Ok(())
-}
-
-fn hex(algorithm: &'static digest::Algorithm, bytes: &[u8]) -> String {
-    digest::digest(algorithm, bytes)
-        .as_ref()
-        .iter()
-        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    hex(&digest::SHA256, bytes)
-}
-
-fn git_sha1(bytes: &[u8]) -> String {
-    let blob = [format!("blob {}\0", bytes.len()).as_bytes(), bytes].concat();
-    hex(&digest::SHA1_FOR_LEGACY_USE_ONLY, &blob)
-}
 
 fn fixture(name: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/llama32-tiny").join(name)).unwrap()
@@ -212,16 +64,6 @@ fn listing(files: &BTreeMap<String, Vec<u8>>) -> Value {
     json!({"id": "org/tiny", "sha": COMMIT, "private": false, "siblings": siblings})
 }
 
-/// A file from the byte that was asked for.
-fn ranged(request: &Request, bytes: &[u8]) -> Reply {
-    match request.range_start() {
-        Some(start) if start >= bytes.len() => Reply::new(416, ""),
-        Some(start) => Reply::new(206, &bytes[start..])
-            .with("Content-Range", &format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len())),
-        None => Reply::new(200, bytes),
-    }
-}
-
 /// The hub's answers, in its own form.
 fn answer(files: &BTreeMap<String, Vec<u8>>, request: &Request) -> Reply {
     if request.target == "/api/models/org/tiny/revision/main?blobs=true" {
@@ -237,7 +79,7 @@ fn answer(files: &BTreeMap<String, Vec<u8>>, request: &Request) -> Reply {
     Reply::new(404, "{}").with("X-Error-Code", code)
 }
 
-fn hub() -> Server {
+fn tiny_hub() -> Server {
     let files = files();
     Server::start(Box::new(move |request| answer(&files, request)))
 }
@@ -257,41 +99,13 @@ fn hub_with(weights: impl Fn(&Request, &[u8], usize) -> Reply + Send + 'static) 
     }))
 }
 
-/// A place for one test, with its own `HF_HOME`.
-struct Home(tempfile::TempDir);
-
 impl Home {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
     fn repo(&self) -> PathBuf {
-        self.0.path().join("hub/models--org--tiny")
+        self.cached("models--org--tiny")
     }
 
     fn snapshot(&self) -> PathBuf {
         self.repo().join("snapshots").join(COMMIT)
-    }
-
-    fn command(&self, endpoint: &str, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_codingspot"));
-        for (name, _) in std::env::vars() {
-            let upper = name.to_uppercase();
-            if upper.starts_with("HF_") || upper.ends_with("_PROXY") || upper == "XDG_CACHE_HOME" {
-                command.env_remove(name);
-            }
-        }
-        command
-            .args(args)
-            .current_dir(self.0.path())
-            .env("HF_HOME", self.0.path())
-            .env("HF_ENDPOINT", endpoint);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    fn run(&self, endpoint: &str, args: &[&str]) -> Output {
-        bounded(self.command(endpoint, args).spawn().unwrap())
     }
 
     fn fetch(&self, server: &Server) -> Output {
@@ -300,59 +114,13 @@ impl Home {
 
     /// Names of all files below the cache but locks.
     fn contents(&self) -> Vec<String> {
-        fn walk(folder: &Path, names: &mut Vec<String>) {
-            for entry in fs::read_dir(folder).into_iter().flatten() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    walk(&path, names);
-                } else {
-                    names.push(path.file_name().unwrap().to_str().unwrap().to_owned());
-                }
-            }
-        }
-        let mut names = Vec::new();
-        walk(&self.repo(), &mut names);
-        names
+        file_names(&self.repo())
     }
-}
-
-/// The output of `child`, which is ended if it hangs.
-fn bounded(child: Child) -> Output {
-    let id = child.id();
-    let (send, receive) = mpsc::channel();
-    thread::spawn(move || send.send(child.wait_with_output()));
-    if let Ok(output) = receive.recv_timeout(LIMIT) {
-        return output.unwrap();
-    }
-    drop(Command::new("kill").args(["-9", &id.to_string()]).status());
-    panic!("the program did not end within {LIMIT:?}");
-}
-
-fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn fetched(output: &Output) -> Value {
-    serde_json::from_str(&stdout(output)).unwrap()
-}
-
-/// Asserts a failure whose last line on stderr has all of `parts`, and that no token is shown.
-fn refused(output: &Output, code: i32, parts: &[&str]) {
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{stderr}");
-    let last = stderr.lines().last().unwrap_or_default();
-    assert!(last.starts_with("error: "), "{stderr}");
-    for part in parts {
-        assert!(last.contains(part), "{part:?} is not in {last}");
-    }
-    assert!(!stderr.contains("panicked") && !stderr.contains(TOKEN), "{stderr}");
-    assert!(output.stdout.is_empty());
 }
 
 #[test]
 fn a_fetched_model_is_used_offline_and_not_fetched_again() {
-    let (home, server) = (Home::new(), hub());
+    let (home, server) = (Home::new(), tiny_hub());
     let result = fetched(&home.fetch(&server));
     let names: Vec<&str> =
         result["files"].as_array().unwrap().iter().map(|file| file["name"].as_str().unwrap()).collect();
@@ -397,7 +165,7 @@ fn a_fetched_model_is_used_offline_and_not_fetched_again() {
 
 #[test]
 fn a_model_argument_is_fetched_unless_offline() {
-    let (home, server) = (Home::new(), hub());
+    let (home, server) = (Home::new(), tiny_hub());
     let inspect = ["inspect", "org/tiny", "--json"];
     let offline = bounded(home.command(&server.url(), &inspect).env("HF_HUB_OFFLINE", "1").spawn().unwrap());
     refused(&offline, 1, &["org/tiny", "HF_HUB_OFFLINE"]);
@@ -407,7 +175,7 @@ fn a_model_argument_is_fetched_unless_offline() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("fetching org/tiny@main"));
     // Neither a directory nor of the hub's form.
     refused(&home.run(&server.url(), &["inspect", "tiny"]), 1, &["tiny", "not a directory", "ORG/NAME"]);
-    let file = home.0.path().join("org/file");
+    let file = home.path().join("org/file");
     fs::create_dir_all(file.parent().unwrap()).unwrap();
     fs::write(&file, "").unwrap();
     refused(&home.run(&server.url(), &["inspect", "org/file"]), 1, &["org/file", "not a directory"]);
@@ -415,8 +183,8 @@ fn a_model_argument_is_fetched_unless_offline() {
 
 #[test]
 fn another_cache_and_the_hub_cache_variable_are_used() {
-    let (home, server) = (Home::new(), hub());
-    let (first, second) = (home.0.path().join("first"), home.0.path().join("second"));
+    let (home, server) = (Home::new(), tiny_hub());
+    let (first, second) = (home.path().join("first"), home.path().join("second"));
     let fetch = ["fetch", "org/tiny@main", "--cache-dir", first.to_str().unwrap()];
     stdout(&home.run(&server.url(), &fetch));
     stdout(&bounded(
@@ -425,7 +193,7 @@ fn another_cache_and_the_hub_cache_variable_are_used() {
     for cache in [first, second] {
         assert!(cache.join("models--org--tiny/snapshots").join(COMMIT).join(WEIGHTS).is_file());
     }
-    assert!(!home.0.path().join("hub").exists());
+    assert!(!home.path().join("hub").exists());
 }
 
 #[test]
@@ -524,13 +292,13 @@ fn wrong_content_is_refused_and_removed() {
     }));
     refused(&home.fetch(&config), 1, &["config.json", "git-sha1:", "removed"]);
     // And the same cache is whole after a fetch from a sound hub.
-    fetched(&home.fetch(&hub()));
+    fetched(&home.fetch(&tiny_hub()));
     assert_eq!(fs::read(home.snapshot().join(WEIGHTS)).unwrap(), fixture(WEIGHTS));
 }
 
 #[test]
 fn damage_in_the_cache_is_fetched_again() {
-    let (home, server) = (Home::new(), hub());
+    let (home, server) = (Home::new(), tiny_hub());
     fetched(&home.fetch(&server));
     let blob = home.repo().join("blobs").join(sha256(&fixture(WEIGHTS)));
     let mut bytes = fixture(WEIGHTS);
@@ -558,13 +326,13 @@ fn gated_and_missing_models_are_explained() {
     let fetch = ["fetch", "org/tiny"];
     let mut with_token = home.command(&gated.url(), &fetch);
     refused(&bounded(with_token.env("HF_TOKEN", TOKEN).spawn().unwrap()), 1, &["403", "licence", &page]);
-    fs::write(home.0.path().join("token"), format!("{TOKEN}\n")).unwrap();
+    fs::write(home.path().join("token"), format!("{TOKEN}\n")).unwrap();
     refused(&home.run(&gated.url(), &fetch), 1, &["403", "licence", "/token"]);
     assert_eq!(gated.requests_for("config.json")[2].0.headers["authorization"], format!("Bearer {TOKEN}"));
     let mut bad = home.command(&gated.url(), &fetch);
     refused(&bounded(bad.env("HF_TOKEN", format!("{TOKEN}\u{e9}")).spawn().unwrap()), 1, &["HF_TOKEN"]);
 
-    let server = hub();
+    let server = tiny_hub();
     refused(&home.run(&server.url(), &["fetch", "org/other"]), 1, &["404", "org/other", "main"]);
     let revision = ["fetch", "org/tiny", "--revision", "v9"];
     refused(&home.run(&server.url(), &revision), 1, &["org/tiny", "no revision v9"]);

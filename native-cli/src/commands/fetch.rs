@@ -1,14 +1,14 @@
 //! `codingspot fetch`.
 
 use crate::args::{FetchArgs, UsageError};
-use crate::hub::{Hub, ModelId};
+use crate::hub::{Hub, RepoId, RepoKind};
 use crate::output::{self, bytes};
 use serde_json::json;
 
 pub(crate) fn run(args: &FetchArgs) -> anyhow::Result<()> {
     let id = match &args.revision {
-        Some(revision) => ModelId::new(&args.repo, revision),
-        None => ModelId::parse(&args.repo),
+        Some(revision) => RepoId::new(RepoKind::Model, &args.repo, revision),
+        None => RepoId::parse_model(&args.repo),
     };
     let id = id.map_err(|error| UsageError(error.to_string()))?;
     let fetched = Hub::from_environment(args.cache_dir.as_deref())?.fetch(&id)?;

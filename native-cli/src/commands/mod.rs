@@ -7,6 +7,7 @@ mod demo;
 mod eval;
 mod execute;
 mod fetch;
+mod fetch_data;
 mod generate;
 mod inspect;
 mod merge;
@@ -25,6 +26,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Fetch(args) => fetch::run(&args),
+        Command::FetchData(args) => fetch_data::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Generate(args) => generate::run(args),
         Command::Score(args) => score::run(&args),

@@ -1,7 +1,7 @@
 //! Contents in the cache: downloaded in parts, checked, and named by their hash.
 
 use super::http::{Answer, Attempts, Client, Failure};
-use super::{FetchedFile, ModelId, create_folder};
+use super::{FetchedFile, RepoId, create_folder};
 use crate::model::read_text;
 use crate::output::{self, bytes};
 use anyhow::Context as _;
@@ -106,14 +106,14 @@ impl RemoteFile {
 #[derive(Debug)]
 pub(super) struct Blobs<'a> {
     client: &'a Client,
-    id: &'a ModelId,
+    id: &'a RepoId,
     repo: Repo,
     cache: CacheRepo,
     locks: PathBuf,
 }
 
 impl<'a> Blobs<'a> {
-    pub(super) fn new(client: &'a Client, cache: &Cache, id: &'a ModelId, repo: Repo) -> Self {
+    pub(super) fn new(client: &'a Client, cache: &Cache, id: &'a RepoId, repo: Repo) -> Self {
         let locks = cache.path().join(".locks").join(repo.folder_name());
         Self { client, id, cache: cache.repo(repo.clone()), repo, locks }
     }
@@ -374,20 +374,22 @@ impl<'a> Blobs<'a> {
 
 /// Makes `file` appear in `snapshot` as a relative link, as `huggingface_hub` does.
 pub(super) fn link(snapshot: &Path, file: &FetchedFile) -> anyhow::Result<()> {
-    create_folder(snapshot)?;
     let pointer = snapshot.join(&file.name);
-    let target = Path::new("../../blobs").join(file.hash.hex());
+    let folder = pointer.parent().unwrap_or(snapshot);
+    create_folder(folder)?;
+    let up = "../".repeat(2 + file.name.matches('/').count());
+    let target = PathBuf::from(format!("{up}blobs/{}", file.hash.hex()));
     if fs::read_link(&pointer).is_ok_and(|present| present == target) {
         return Ok(());
     }
     let link = || -> io::Result<()> {
-        let temporary = tempfile::Builder::new().prefix(".codingspot-").tempdir_in(snapshot)?;
+        let temporary = tempfile::Builder::new().prefix(".codingspot-").tempdir_in(folder)?;
         let fresh = temporary.path().join("link");
         #[cfg(unix)]
         std::os::unix::fs::symlink(&target, &fresh)?;
         // Links need a privilege on Windows; a second name does not.
         #[cfg(not(unix))]
-        fs::hard_link(snapshot.join(&target), &fresh)?;
+        fs::hard_link(folder.join(&target), &fresh)?;
         fs::rename(&fresh, &pointer)
     };
     link().with_context(|| format!("{} can't be written", pointer.display()))

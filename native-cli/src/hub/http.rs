@@ -1,6 +1,6 @@
 //! Requests to the hub: redirects that never carry the token elsewhere, and failures as sentences.
 
-use super::ModelId;
+use super::RepoId;
 use anyhow::Context as _;
 use std::fmt;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// A server that is silent for so long has gone; a slow one is not cut off.
 const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What opens gated models; never printed.
+/// What opens gated repositories; never printed.
 pub(super) struct Token {
     secret: String,
     /// Where it was found.
@@ -162,7 +162,7 @@ impl Client {
     }
 
     /// The text at `url`, at most `limit` bytes of it.
-    pub(super) fn get_text(&self, url: &str, limit: u64, id: &ModelId) -> anyhow::Result<String> {
+    pub(super) fn get_text(&self, url: &str, limit: u64, id: &RepoId) -> anyhow::Result<String> {
         let mut attempts = Attempts::default();
         loop {
             let failure = match self.get(url, 0) {
@@ -182,20 +182,20 @@ impl Client {
             let Some(wait) =
                 failure.is_transient().then(|| attempts.next_wait(failure.asked_wait())).flatten()
             else {
-                return Err(self.explain(&failure, "the model's list of files", id));
+                return Err(self.explain(&failure, &format!("the {}'s list of files", id.kind), id));
             };
             std::thread::sleep(wait);
         }
     }
 
     /// `failure` at getting `what` as one sentence: what happened, and what to do.
-    pub(super) fn explain(&self, failure: &Failure, what: &str, id: &ModelId) -> anyhow::Error {
+    pub(super) fn explain(&self, failure: &Failure, what: &str, id: &RepoId) -> anyhow::Error {
         let endpoint = &self.endpoint;
         let answer = match failure {
             Failure::Network(_) | Failure::Cut(_) => {
                 return anyhow::anyhow!(
                     "{endpoint} can't be reached for {what} of {id} ({failure}); check the network, HF_ENDPOINT and \
-                     HTTPS_PROXY, or use a model that the cache has with HF_HUB_OFFLINE=1"
+                     HTTPS_PROXY, or use what the cache has with HF_HUB_OFFLINE=1"
                 );
             }
             Failure::Status(answer) => answer,
@@ -206,15 +206,16 @@ impl Client {
                 "the host to which {endpoint} redirects for {what} of {id} answers {status}; try again later"
             );
         }
-        let (repo, revision) = (&id.repo, &id.revision);
+        let (kind, repo, revision) = (id.kind, &id.repo, &id.revision);
+        let page = format!("{endpoint}/{}", id.at(revision).url());
         match (status.as_u16(), answer.header("x-error-code"), &self.token) {
             (401 | 403, _, None) => anyhow::anyhow!(
-                "{endpoint} refuses {what} of {repo} ({status}): the model is gated or private, or its name is \
-                 wrong; accept its licence at {endpoint}/{repo} and set HF_TOKEN to a token of your account"
+                "{endpoint} refuses {what} of {repo} ({status}): the {kind} is gated or private, or its name is \
+                 wrong; accept its licence at {page} and set HF_TOKEN to a token of your account"
             ),
             (401 | 403, _, Some(token)) => anyhow::anyhow!(
                 "{endpoint} refuses {what} of {repo} ({status}) to the token in {}: accept the licence at \
-                 {endpoint}/{repo} with the account of the token, or set HF_TOKEN to a token that may read it",
+                 {page} with the account of the token, or set HF_TOKEN to a token that may read it",
                 token.source
             ),
             (404, Some("RevisionNotFound"), _) => anyhow::anyhow!(
@@ -222,7 +223,7 @@ impl Client {
             ),
             (404, _, _) => anyhow::anyhow!(
                 "{endpoint} has no {what} of {repo} at revision {revision} ({status}); check the name, or set \
-                 HF_TOKEN if the model is private"
+                 HF_TOKEN if the {kind} is private"
             ),
             _ => anyhow::anyhow!("{endpoint} answers {status} for {what} of {id}; try again later"),
         }
