@@ -99,11 +99,11 @@ impl Table {
         Self { caption: caption.into(), head, rows, notes: Vec::new() }
     }
 
-    fn columns(&self) -> usize {
+    pub(crate) fn columns(&self) -> usize {
         self.rows.iter().map(Vec::len).fold(self.head.len(), usize::max)
     }
 
-    fn is_numeric(&self, column: usize) -> bool {
+    pub(crate) fn is_numeric(&self, column: usize) -> bool {
         self.rows.iter().any(|row| matches!(row.get(column), Some(Cell::Number { .. })))
     }
 

@@ -838,11 +838,11 @@ mod tests {
 
     /// Shares of two kinds of 40 problems that are solved, by resamples of the problems.
     fn shares(solved: [usize; 2], draws: usize) -> [BootstrapSample; 2] {
-        let resamples = Resamples::new(&[40, 40], draws, 3).unwrap();
+        let resamples = Resamples::new(&[40, 40], draws, 3).expect("sizes above 0");
         let kinds = solved.map(|n| (0..40).map(|i| f64::from(u8::from(i < n))).collect::<Vec<_>>());
         let ones = [vec![1.0; 40], vec![1.0; 40]];
         [[1.0, 0.0], [0.0, 1.0]]
-            .map(|weights| resamples.weighted_ratio_means(&kinds, &ones, &weights).unwrap())
+            .map(|weights| resamples.weighted_ratio_means(&kinds, &ones, &weights).expect("40 of each"))
     }
 
     #[test]

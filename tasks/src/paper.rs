@@ -71,6 +71,11 @@ impl PaperRow {
         Self { gsm8k, hellaswag, mmlu, truthfulqa, winogrande, humaneval }
     }
 
+    /// Its scores in percent, in the order of [`COLUMNS`].
+    pub fn scores(&self) -> [f64; 6] {
+        [self.gsm8k, self.hellaswag, self.mmlu, self.truthfulqa, self.winogrande, self.humaneval]
+    }
+
     /// The row of a model, of the tasks and metrics of [`COLUMNS`]. `None` where a task is missing.
     pub fn of(evaluations: &[Evaluation]) -> Option<Self> {
         let mut scores = [0.0; 6];

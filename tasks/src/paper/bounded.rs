@@ -266,12 +266,12 @@ mod tests {
 
     /// Right of every question but the fifths; `TruthfulQA` between.
     fn good(t: usize, i: usize) -> f64 {
-        if t == 4 { (i % 7) as f64 / 7.0 } else { right((i + t) % 5 != 0) }
+        if t == 4 { (i % 7) as f64 / 7.0 } else { right(!(i + t).is_multiple_of(5)) }
     }
 
     /// Right of every third question that the other is right of.
     fn bad(t: usize, i: usize) -> f64 {
-        if t == 4 { good(t, i) / 3.0 } else { good(t, i) * right(i % 3 == 0) }
+        if t == 4 { good(t, i) / 3.0 } else { good(t, i) * right(i.is_multiple_of(3)) }
     }
 
     #[test]
