@@ -22,12 +22,19 @@ fn inline(text: &str) -> String {
             // GitHub makes links of bare addresses and of who is mentioned.
             ':' if after.starts_with("//") => safe.push_str("\\:"),
             '.' if safe.get(safe.len().saturating_sub(3)..).is_some_and(is_www) => safe.push_str("\\."),
-            '@' => safe.push_str("&#64;"),
+            '@' if !is_within_a_word(&safe, after) => safe.push_str("&#64;"),
             _ => safe.push(letter),
         }
         rest = after;
     }
     safe
+}
+
+/// Whether an at sign is part of a word, as in `pass@1`: neither a mention nor an address, which has a point.
+fn is_within_a_word(before: &str, after: &str) -> bool {
+    let word =
+        after.split(|letter: char| !(letter.is_ascii_alphanumeric() || ".-_+".contains(letter))).next();
+    before.ends_with(|letter: char| letter.is_ascii_alphanumeric()) && !word.unwrap_or("").contains('.')
 }
 
 fn is_www(text: &str) -> bool {
@@ -182,6 +189,7 @@ mod tests {
                 "[a](https://example.org) www.example.org a@b.org",
                 "\\[a\\](https\\://example.org) www\\.example.org a&#64;b.org",
             ),
+            ("pass@1, @a, a@b.", "pass@1, &#64;a, a&#64;b."),
             ("`a`\t$x$ \u{2028}~~b~~", "\\`a\\` \\$x\\$  \\~\\~b\\~\\~"),
         ] {
             assert_eq!(inline(text), safe);
