@@ -267,7 +267,7 @@ fn sha256_of_file(path: &Path) -> io::Result<String> {
 }
 
 fn hexadecimal(digest: &digest::Digest) -> String {
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.as_ref().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// Versions of what computed a result.

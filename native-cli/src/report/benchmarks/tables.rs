@@ -118,12 +118,16 @@ pub(super) fn scores(benchmarks: &Benchmarks<'_>) -> Section {
     let mut table =
         Table::new("Table 1 of the paper: scores in percent with 95\u{a0}% intervals", head, rows).stacked();
     table.notes = scores_notes(benchmarks, with_means, model);
-    section.paragraphs.push(
-        "Scores are in percent; higher is better. k is the share of the parameters in scope that is zero, in percent; \
-         the last column counts them. Controls have as many zeros as the spot. Avg is the mean of the five general tasks, GTC its \
-         change and “code change” that of HumanEval, both in percent of what the original has."
-            .to_owned(),
-    );
+    let mut text = "Scores are in percent; higher is better. k is the share of the parameters in scope that is zero, in \
+                    percent; the last column counts them. Controls have as many zeros as the spot."
+        .to_owned();
+    if with_means {
+        text.push_str(
+            " Avg is the mean of the five general tasks, GTC its change and “code change” that of HumanEval, both in percent \
+             of what the original has.",
+        );
+    }
+    section.paragraphs.push(text);
     section.blocks.push(Block::Table(table));
     section
 }
