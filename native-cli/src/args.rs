@@ -636,9 +636,12 @@ pub(crate) struct ReportArgs {
     /// Runs, evaluations (EVAL.json) and studies, in any order
     #[arg(required = true, value_name = "RUN|EVAL|STUDY")]
     pub(crate) inputs: Vec<PathBuf>,
-    /// HTML file to write
+    /// HTML file to write; Markdown instead where its name ends in .md
     #[arg(short, long)]
     pub(crate) out: PathBuf,
+    /// Also write the report as Markdown, with all its tables and of every chart the values
+    #[arg(long)]
+    pub(crate) markdown: Option<PathBuf>,
     /// Also write the figures as one JSON file, for the page (figures.json beside a model) and for reuse
     #[arg(long)]
     pub(crate) figures: Option<PathBuf>,

@@ -1,9 +1,14 @@
 //! `EVAL.json`: one row a figure, what figures of different models say of each other, and what they were made of.
 
+use crate::output;
 use anyhow::Context as _;
+use codingspot_stats::Interval;
 use codingspot_tasks::paper::PaperRow;
 use ring::digest;
 use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::{Component, Path};
 
 /// What `EVAL.json` calls the rows' model.
 pub(crate) const ORIGINAL: &str = "original";
@@ -65,12 +70,19 @@ pub(crate) struct Comparison {
     pub(crate) n: u64,
 }
 
-/// A number with its 95 % interval by bootstrap over questions, tasks apart.
+/// A number with its 95 % interval by bootstrap over questions, tasks apart. `null` ends where too many resamples leave
+/// the number undefined.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Bounded {
     pub(crate) value: f64,
-    pub(crate) low: f64,
-    pub(crate) high: f64,
+    pub(crate) low: Option<f64>,
+    pub(crate) high: Option<f64>,
+}
+
+impl From<(f64, Option<Interval>)> for Bounded {
+    fn from((value, interval): (f64, Option<Interval>)) -> Self {
+        Self { value, low: interval.map(|ends| ends.low), high: interval.map(|ends| ends.high) }
+    }
 }
 
 /// A form of the model in the paper's Tables 1 and 2. What is not defined is `null`.
@@ -186,9 +198,76 @@ impl EvalFile {
     }
 }
 
+/// Checks the files of answers that lie beside the evaluation at `path`: each must have the SHA-256 that the evaluation
+/// records. Files that are not there are named on stderr.
+pub(crate) fn check_samples(path: &Path, file: &EvalFile) -> anyhow::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut missing = Vec::new();
+    for record in &file.samples {
+        let relative = Path::new(&record.file);
+        anyhow::ensure!(
+            relative.components().all(|part| matches!(part, Component::Normal(_))) && !record.file.is_empty(),
+            "{} names {:?} as a file of answers; expected a path below its own folder",
+            path.display(),
+            record.file
+        );
+        let answers = folder.join(relative);
+        match fs::metadata(&answers) {
+            Ok(found) if found.is_file() => {
+                let found = sha256_of_file(&answers)
+                    .with_context(|| format!("{} can't be read", answers.display()))?;
+                anyhow::ensure!(
+                    found == record.sha256,
+                    "{} has SHA-256 {}…, {} records {}…: the answers were changed after they were written; measure again, or \
+                     put the file back that was written then",
+                    answers.display(),
+                    &found[..12],
+                    path.display(),
+                    &record.sha256[..record.sha256.floor_char_boundary(12)]
+                );
+            }
+            Ok(_) => anyhow::bail!(
+                "{} is no file; {} names it as one of answers",
+                answers.display(),
+                path.display()
+            ),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => missing.push(record.file.as_str()),
+            Err(error) => {
+                return Err(error).with_context(|| format!("{} can't be read", answers.display()));
+            }
+        }
+    }
+    if let [first, rest @ ..] = missing.as_slice() {
+        let others = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+        output::note(&format!(
+            "Note: {first:?}{others} of {}'s files of answers ({} in all) are not beside it, so they could not be checked",
+            path.display(),
+            file.samples.len()
+        ));
+    }
+    Ok(())
+}
+
 /// SHA-256 in hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    digest::digest(&digest::SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&digest::digest(&digest::SHA256, bytes))
+}
+
+/// SHA-256 of a file, in hexadecimal, a piece at a time.
+fn sha256_of_file(path: &Path) -> io::Result<String> {
+    let mut file = fs::File::open(path)?;
+    let mut context = digest::Context::new(&digest::SHA256);
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(hexadecimal(&context.finish())),
+            length => context.update(&piece[..length]),
+        }
+    }
+}
+
+fn hexadecimal(digest: &digest::Digest) -> String {
+    digest.as_ref().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// Versions of what computed a result.

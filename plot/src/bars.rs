@@ -190,7 +190,7 @@ impl BarChart {
             }
         }
         let notes = self.marks.iter().map(|mark| format!("{}.", mark.words(&self.value))).collect();
-        Table { caption: self.title.clone(), head, rows, notes }
+        Table { notes, ..Table::new(self.title.clone(), head, rows) }
     }
 
     pub(crate) fn draw(&self, id: &str, width: u32, style: Option<String>) -> String {

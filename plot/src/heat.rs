@@ -258,7 +258,7 @@ impl HeatMap {
         });
         let notes =
             if self.unit().is_empty() { Vec::new() } else { vec![format!("Values: {}.", self.unit())] };
-        Table { caption: self.title.clone(), head, rows: rows.collect(), notes }
+        Table { notes, ..Table::new(self.title.clone(), head, rows.collect()) }
     }
 
     /// The same map with rows and columns exchanged; breaks between rows become none.

@@ -1,4 +1,4 @@
-//! Charts, tables and pages from plain data, as strings of SVG and HTML.
+//! Charts, tables and pages from plain data, as strings of SVG, HTML and Markdown.
 //!
 //! The command line writes its report with this crate and the page draws with it, so both show the same.
 //! Nothing here reads files, asks the clock or panics: numbers that can't be drawn are left out and the
@@ -34,6 +34,7 @@ mod heat;
 mod legend;
 mod line;
 mod mark;
+mod markdown;
 pub mod number;
 mod page;
 mod palette;

@@ -244,7 +244,7 @@ impl LineChart {
         if !self.y.title().is_empty() {
             notes.insert(0, format!("Values: {}.", self.y.title()));
         }
-        Table { caption: self.title.clone(), head, rows, notes }
+        Table { notes, ..Table::new(self.title.clone(), head, rows) }
     }
 
     pub(crate) fn draw(&self, id: &str, width: u32, style: Option<String>) -> String {

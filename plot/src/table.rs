@@ -77,6 +77,22 @@ impl Cell {
             Self::Text(text) | Self::Head(text) | Self::Number { text, .. } => text,
         }
     }
+
+    /// What is shown, with the interval on a line of its own.
+    fn stacked_html(&self) -> String {
+        let text = self.text();
+        let place = match self {
+            Self::Number { low: Some(_), high: Some(_), .. } => text.find(" ["),
+            _ => None,
+        };
+        match place {
+            Some(at) => {
+                let (number, ends) = text.split_at(at);
+                format!("{} <span class=\"cs-ends\">{}</span>", escape(number), escape(ends.trim_start()))
+            }
+            None => escape(text),
+        }
+    }
 }
 
 /// A table with a caption, a head and rows. The first cell of a row names it.
@@ -91,19 +107,28 @@ pub struct Table {
     pub rows: Vec<Vec<Cell>>,
     /// Sentences below the table.
     pub notes: Vec<String>,
+    /// Whether intervals stand below their numbers, so that more columns fit a window.
+    pub stacked: bool,
 }
 
 impl Table {
     /// A table without notes.
     pub fn new(caption: impl Into<String>, head: Vec<String>, rows: Vec<Vec<Cell>>) -> Self {
-        Self { caption: caption.into(), head, rows, notes: Vec::new() }
+        Self { caption: caption.into(), head, rows, notes: Vec::new(), stacked: false }
     }
 
-    fn columns(&self) -> usize {
+    /// The same table with intervals below their numbers.
+    #[must_use]
+    pub fn stacked(mut self) -> Self {
+        self.stacked = true;
+        self
+    }
+
+    pub(crate) fn columns(&self) -> usize {
         self.rows.iter().map(Vec::len).fold(self.head.len(), usize::max)
     }
 
-    fn is_numeric(&self, column: usize) -> bool {
+    pub(crate) fn is_numeric(&self, column: usize) -> bool {
         self.rows.iter().any(|row| matches!(row.get(column), Some(Cell::Number { .. })))
     }
 
@@ -115,8 +140,9 @@ impl Table {
         let label = if self.caption.is_empty() { "Table" } else { &self.caption };
         let mut html = format!(
             "<div class=\"cs-scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{}\">\
-             <table class=\"cs-table\">",
-            escape(label)
+             <table class=\"cs-table{}\">",
+            escape(label),
+            if self.stacked { " cs-stacked" } else { "" }
         );
         if !self.caption.is_empty() {
             html.push_str(&format!("<caption><span>{}</span></caption>", escape(&self.caption)));
@@ -136,7 +162,7 @@ impl Table {
             html.push_str("<tr>");
             for column in 0..columns {
                 let cell = row.get(column).unwrap_or(&Cell::Empty);
-                let text = escape(cell.text());
+                let text = if self.stacked { cell.stacked_html() } else { escape(cell.text()) };
                 html.push_str(&if matches!(cell, Cell::Head(_)) || (column == 0 && *cell != Cell::Empty) {
                     format!("<th scope=\"row\"{}>{text}</th>", class(column))
                 } else {
@@ -235,6 +261,26 @@ mod tests {
         assert!(html.contains("<th scope=\"col\" class=\"cs-n\">spot</th>"), "{html}");
         assert!(html.contains("<th scope=\"row\">rust</th><td class=\"cs-n\">−1.5</td><td></td>"), "{html}");
         assert!(html.contains("<caption><span>Loss &lt;by&gt; language</span></caption>"));
+    }
+
+    #[test]
+    fn stacked_intervals_have_a_line_of_their_own() {
+        let mut table = table().stacked();
+        let html = table.html();
+        assert!(html.contains("<table class=\"cs-table cs-stacked\">"), "{html}");
+        assert!(
+            html.contains("<td class=\"cs-n\">4.31 <span class=\"cs-ends\">[4.10, 4.52]</span></td>"),
+            "{html}"
+        );
+        assert_eq!(table.tsv(), self::table().tsv());
+        let hostile =
+            Cell::Number { text: "<b> [<i>".to_owned(), value: None, low: Some(1.0), high: Some(2.0) };
+        table.rows = vec![vec![Cell::label("a [b"), hostile]];
+        assert!(
+            table
+                .html()
+                .contains("a [b</th><td class=\"cs-n\">&lt;b&gt; <span class=\"cs-ends\">[&lt;i&gt;</span>")
+        );
     }
 
     #[test]

@@ -6,8 +6,9 @@ use codingspot_plot::{
 };
 use proptest::prelude::*;
 use proptest::sample::select;
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-const HOSTILE: [&str; 9] = [
+const HOSTILE: [&str; 12] = [
     "",
     "loss",
     "</script><script>alert(1)</script>",
@@ -16,6 +17,9 @@ const HOSTILE: [&str; 9] = [
     "'&amp;]]><!-- -->",
     "\u{0}\u{1}\u{b}\u{1b}\u{7f}\u{9f}\u{fffe}\u{ffff}\r\n\t\u{2028}",
     "\u{202e}gnirts\u{202c} 日本語 🦀 e\u{301}",
+    "| a \\| b \\\\| `c|d` | **e** |",
+    "# [link](https://example.org) ![i](x.png) <b> &copy; 1. - ---",
+    "```\n~~~\n- a\n  - b\n| --- |\n===\n[a]: b",
     "https://example.org/a.js a_very_long_name_without_any_space_that_could_be_broken_anywhere_at_all_01234",
 ];
 
@@ -199,6 +203,37 @@ proptest! {
     }
 
     #[test]
+    fn every_table_comes_back_from_markdown(
+        caption in words(),
+        head in proptest::collection::vec(words(), 0..4),
+        rows in proptest::collection::vec(proptest::collection::vec(words(), 0..4), 0..4),
+    ) {
+        let cells = |row: &Vec<String>| row.iter().map(Cell::label).collect();
+        let table = Table::new(caption.clone(), head.clone(), rows.iter().map(cells).collect());
+        let columns = rows.iter().chain([&head]).map(Vec::len).max().unwrap_or(0);
+        let text = table.markdown();
+        let mut found = Vec::new();
+        let mut before = String::new();
+        let mut cell = None;
+        for event in Parser::new_ext(&text, Options::ENABLE_TABLES) {
+            match event {
+                Event::Start(Tag::TableCell) => cell = Some(String::new()),
+                Event::End(TagEnd::TableCell) => found.extend(cell.take()),
+                Event::Text(text) => cell.as_mut().unwrap_or(&mut before).push_str(&text),
+                Event::Start(Tag::Paragraph | Tag::Strong | Tag::Table(_) | Tag::TableHead | Tag::TableRow)
+                | Event::End(
+                    TagEnd::Paragraph | TagEnd::Strong | TagEnd::Table | TagEnd::TableHead | TagEnd::TableRow,
+                ) => {}
+                other => return Err(TestCaseError::fail(format!("{other:?} in\n{text}"))),
+            }
+        }
+        let all = |row: &Vec<String>| (0..columns).map(|at| plain(row.get(at).map_or("", String::as_str))).collect();
+        let rows: Vec<Vec<String>> = if columns > 0 { [&head].into_iter().chain(&rows).map(all).collect() } else { vec![] };
+        prop_assert_eq!(plain(&before), plain(&caption), "{}", text);
+        prop_assert_eq!(found.iter().map(|text| plain(text)).collect::<Vec<_>>(), rows.concat(), "{}", text);
+    }
+
+    #[test]
     fn charts_come_back_from_json(chart in chart()) {
         let json = chart.json();
         let back: Chart = serde_json::from_str(&json).unwrap();
@@ -256,10 +291,26 @@ proptest! {
             prop_assert_eq!(Some(chart.json()), data.next());
         }
         prop_assert!(data.next().is_none());
+        for event in Parser::new_ext(&page.markdown(), Options::all()) {
+            let inert = !matches!(
+                event,
+                Event::Html(_) | Event::InlineHtml(_) | Event::Code(_) | Event::Rule
+                    | Event::FootnoteReference(_) | Event::InlineMath(_) | Event::DisplayMath(_) | Event::TaskListMarker(_)
+                    | Event::Start(Tag::Link { .. } | Tag::Image { .. } | Tag::HtmlBlock | Tag::BlockQuote(_)
+                        | Tag::FootnoteDefinition(_) | Tag::Emphasis | Tag::Strikethrough | Tag::MetadataBlock(_))
+            );
+            prop_assert!(inert, "{event:?} in\n{}", page.markdown());
+        }
         let page_json = serde_json::to_string(&page).unwrap();
         let back: Page = serde_json::from_str(&page_json).unwrap();
         prop_assert_eq!(serde_json::to_string(&back).unwrap(), page_json);
     }
+}
+
+/// Text without control characters, and with one space wherever there is white space.
+fn plain(text: &str) -> String {
+    let text: String = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn check_all(chart: impl Into<Chart>) -> String {

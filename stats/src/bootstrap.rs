@@ -4,7 +4,8 @@
 //! draw takes, in every stratum, as many documents as there are, with replacement, together with all
 //! their tokens. [`Resamples`] fixes which, so that all variants of a model see the same documents and
 //! differences of [`BootstrapSample`]s are paired. With 1 token a document it is the mean of anything
-//! that documents have, as of problems that are solved or not.
+//! that documents have, as of problems that are solved or not. [`BootstrapSample::combine`] makes any other
+//! statistic of such means, as a ratio of two.
 //!
 //! ```
 //! use codingspot_stats::bootstrap::Resamples;
@@ -81,8 +82,8 @@ pub enum BootstrapError {
     /// A mean of no samples.
     #[error("there is no mean of no samples")]
     NoSamples,
-    /// A document's loss is not finite, so there is no interval.
-    #[error("the loss is not finite")]
+    /// A document's loss or the statistic of too many draws is not finite, so there is no interval.
+    #[error("the loss or what follows from it is not finite")]
     Undefined,
     /// A confidence level is not between 0 and 1.
     #[error("a confidence level of {0} is not between 0 and 1")]
@@ -247,10 +248,10 @@ fn fnv(hash: u64, value: u64) -> u64 {
 pub struct BootstrapSample {
     identity: u64,
     point: Option<f64>,
-    /// None where there is no point.
+    /// None where there is no point; NaN where a function of other samples has no value.
     draws: Vec<f64>,
     /// By document, then by control seed: derivative of the statistic by the share of it in the stratum,
-    /// over the size of the stratum.
+    /// over the size of the stratum. None where there is no derivative.
     influence: Vec<f64>,
     /// Likewise by control seed, once for every seed of [`resample_mean`].
     seeds: Vec<(u64, Vec<f64>)>,
@@ -274,7 +275,8 @@ impl BootstrapSample {
         self.point
     }
 
-    /// The statistic of every draw, in order of the draws; empty where [`point`](Self::point) is `None`.
+    /// The statistic of every draw, in order of the draws; empty where [`point`](Self::point) is `None`. NaN
+    /// where the function of [`combine`](Self::combine) has no value.
     pub fn draws(&self) -> &[f64] {
         &self.draws
     }
@@ -324,6 +326,56 @@ impl BootstrapSample {
         Ok(sum.scaled(1.0 / samples.len() as f64))
     }
 
+    /// `f` of several paired samples, draw by draw, as a ratio of two; undefined where one of them is, and where
+    /// `f` of their points is not finite. Influences follow by the chain rule with central differences of `f`.
+    ///
+    /// `f` need not be finite of every draw: of a few solved problems, a draw may hold none to divide by. Such
+    /// draws count as both below and above all others, so that an [`interval`](Self::interval) holds whatever
+    /// they stand for, and there is none where an end falls among them. Anything further that is made of such a
+    /// sample, but for a `combine` whose `f` is finite again, is undefined.
+    ///
+    /// # Errors
+    /// [`BootstrapError::NoSamples`] and [`BootstrapError::Unpaired`].
+    pub fn combine(samples: &[&Self], f: impl Fn(&[f64]) -> f64) -> Result<Self, BootstrapError> {
+        let first = samples.first().ok_or(BootstrapError::NoSamples)?;
+        if samples.iter().any(|sample| sample.identity != first.identity) {
+            return Err(BootstrapError::Unpaired);
+        }
+        let points: Option<Vec<f64>> = samples.iter().map(|sample| sample.point).collect();
+        let Some(mut at) = points else { return Ok(Self::undefined(first.identity)) };
+        let point = f(&at);
+        if !point.is_finite() {
+            return Ok(Self::undefined(first.identity));
+        }
+        // The sum of the samples times their derivatives has the influences of f.
+        let mut linear: Option<Self> = None;
+        for (place, sample) in samples.iter().enumerate() {
+            let value = at[place];
+            // Errors of rounding and of the third derivative are alike at this step.
+            let step = f64::EPSILON.cbrt() * value.abs().max(1.0);
+            let (low, high) = (value - step, value + step);
+            let mut moved = |to: f64| {
+                at[place] = to;
+                f(&at)
+            };
+            let slope = (moved(high) - moved(low)) / (high - low);
+            at[place] = value;
+            linear = Some(match linear {
+                None => sample.scaled(slope),
+                Some(sum) => sum.plus(sample, slope)?,
+            });
+        }
+        let mut buffer = vec![0.0; samples.len()];
+        let draws = (0..first.draws.len()).map(|draw| {
+            buffer.iter_mut().zip(samples).for_each(|(value, sample)| *value = sample.draws[draw]);
+            let value = f(&buffer);
+            if value.is_finite() { value } else { f64::NAN }
+        });
+        let draws = draws.collect();
+        let (influence, seeds) = linear.map_or_else(Default::default, |sum| (sum.influence, sum.seeds));
+        Ok(Self { identity: first.identity, point: Some(point), draws, influence, seeds })
+    }
+
     fn plus(&self, other: &Self, factor: f64) -> Result<Self, BootstrapError> {
         if self.identity != other.identity {
             return Err(BootstrapError::Unpaired);
@@ -331,12 +383,17 @@ impl BootstrapSample {
         Ok(self.combined(1.0, Some((other, factor))))
     }
 
-    /// Draws in ascending order, with the point.
-    fn sorted(&self) -> Result<(f64, Vec<f64>), BootstrapError> {
+    /// Draws in ascending order, with the point; those without a value as `missing`.
+    fn sorted(&self, missing: f64) -> Result<(f64, Vec<f64>), BootstrapError> {
         let point = self.point.ok_or(BootstrapError::Undefined)?;
-        let mut draws = self.draws.clone();
+        let mut draws: Vec<f64> =
+            self.draws.iter().map(|&draw| if draw.is_nan() { missing } else { draw }).collect();
         draws.sort_by(f64::total_cmp);
         Ok((point, draws))
+    }
+
+    fn is_defined(&self) -> bool {
+        self.point.is_some() && self.draws.iter().all(|draw| draw.is_finite())
     }
 
     /// Standard deviation of the draws: the standard error of the point.
@@ -344,7 +401,9 @@ impl BootstrapSample {
     /// # Errors
     /// [`BootstrapError::Undefined`]; [`BootstrapError::NoDraws`] of a single draw.
     pub fn standard_error(&self) -> Result<f64, BootstrapError> {
-        self.point.ok_or(BootstrapError::Undefined)?;
+        if !self.is_defined() {
+            return Err(BootstrapError::Undefined);
+        }
         if self.draws.len() < 2 {
             return Err(BootstrapError::NoDraws);
         }
@@ -365,7 +424,14 @@ impl BootstrapSample {
         if !is_level(level) {
             return Err(BootstrapError::Level(level));
         }
-        Interval::of_sorted(&self.sorted()?.1, level).ok_or(BootstrapError::Undefined)
+        let end = |missing: f64, of: fn(Interval) -> f64| -> Result<f64, BootstrapError> {
+            let interval = Interval::of_sorted(&self.sorted(missing)?.1, level);
+            interval.map(of).filter(|end| end.is_finite()).ok_or(BootstrapError::Undefined)
+        };
+        Ok(Interval {
+            low: end(f64::NEG_INFINITY, |interval| interval.low)?,
+            high: end(f64::INFINITY, |interval| interval.high)?,
+        })
     }
 
     /// `BCa` interval (bias-corrected and accelerated): the percentile interval with its two shares
@@ -381,7 +447,10 @@ impl BootstrapSample {
         if !is_level(level) {
             return Err(BootstrapError::Level(level));
         }
-        let (point, sorted) = self.sorted()?;
+        if !self.is_defined() || self.influence.is_empty() {
+            return Err(BootstrapError::Undefined);
+        }
+        let (point, sorted) = self.sorted(f64::NAN)?;
         let below = sorted.partition_point(|&draw| draw < point) as f64;
         let up_to = sorted.partition_point(|&draw| draw <= point) as f64;
         let count = sorted.len() as f64;
@@ -411,8 +480,9 @@ impl BootstrapSample {
     /// [`BootstrapError::Undefined`].
     pub fn p_value(&self) -> Result<f64, BootstrapError> {
         self.point.ok_or(BootstrapError::Undefined)?;
-        let not_above = self.draws.iter().filter(|&&draw| draw <= 0.0).count();
-        let not_below = self.draws.iter().filter(|&&draw| draw >= 0.0).count();
+        // A draw without a value may lie on either side.
+        let not_above = self.draws.iter().filter(|&&draw| draw <= 0.0 || draw.is_nan()).count();
+        let not_below = self.draws.iter().filter(|&&draw| draw >= 0.0 || draw.is_nan()).count();
         let smaller = not_above.min(not_below) as f64;
         Ok((2.0 * (smaller + 1.0) / (self.draws.len() as f64 + 1.0)).min(1.0))
     }
@@ -468,7 +538,7 @@ pub fn by_draw(samples: &[BootstrapSample]) -> Result<Vec<Vec<f64>>, BootstrapEr
     if samples.iter().any(|sample| sample.identity != first.identity) {
         return Err(BootstrapError::Unpaired);
     }
-    if samples.iter().any(|sample| sample.point.is_none()) {
+    if !samples.iter().all(BootstrapSample::is_defined) {
         return Ok(Vec::new());
     }
     Ok((0..first.draws.len()).map(|draw| samples.iter().map(|sample| sample.draws[draw]).collect()).collect())
@@ -757,10 +827,88 @@ mod tests {
         }
         assert_eq!(sample.interval(95.0), Err(E::Level(95.0)));
         assert_eq!(sample.bca_interval(0.0), Err(E::Level(0.0)));
+        let other = Resamples::new(&[2], 10, 1).unwrap().ratio_means(&one, &one).unwrap();
+        assert_eq!(BootstrapSample::combine(&[&sample, &other], |x| x[0] / x[1]), Err(E::Unpaired));
+        assert_eq!(BootstrapSample::combine(&[], |_| 1.0), Err(E::NoSamples));
         assert_eq!(BootstrapSample::mean(&[]), Err(E::NoSamples));
         assert_eq!(resample_mean(&[], 0), Err(E::NoSamples));
         assert_eq!(by_draw(&[]), Err(E::NoSamples));
         assert_eq!(by_draw(&[sample.clone(), sample]), Ok(vec![vec![1.0, 1.0]; 10]));
+    }
+
+    /// Shares of two kinds of 40 problems that are solved, by resamples of the problems.
+    fn shares(solved: [usize; 2], draws: usize) -> [BootstrapSample; 2] {
+        let resamples = Resamples::new(&[40, 40], draws, 3).expect("sizes above 0");
+        let kinds = solved.map(|n| (0..40).map(|i| f64::from(u8::from(i < n))).collect::<Vec<_>>());
+        let ones = [vec![1.0; 40], vec![1.0; 40]];
+        [[1.0, 0.0], [0.0, 1.0]]
+            .map(|weights| resamples.weighted_ratio_means(&kinds, &ones, &weights).expect("40 of each"))
+    }
+
+    #[test]
+    fn ratios_have_intervals() {
+        let [a, b] = shares([12, 30], 1999);
+        let ratio = BootstrapSample::combine(&[&a, &b], |x| x[0] / x[1]).unwrap();
+        assert!((ratio.point().unwrap() - 0.4).abs() < 1e-12);
+        for ((a, b), ratio) in a.draws().iter().zip(b.draws()).zip(ratio.draws()) {
+            assert!((a / b - ratio).abs() < 1e-15);
+        }
+        // Delta method: var(a/b) = var(a)/b² + a²·var(b)/b⁴, and the same of influences.
+        let variance =
+            0.3 * 0.7 / 40.0 / 0.75_f64.powi(2) + 0.3_f64.powi(2) * (0.75 * 0.25 / 40.0) / 0.75_f64.powi(4);
+        assert!((ratio.standard_error().unwrap() / variance.sqrt() - 1.0).abs() < 0.1);
+        let squares: f64 = ratio.influence.iter().map(|u| u * u).sum();
+        assert!((squares / variance - 1.0).abs() < 1e-6, "{squares} {variance}");
+        assert!(
+            ratio.bca_interval(0.95).unwrap().contains(0.4) && ratio.interval(0.95).unwrap().contains(0.4)
+        );
+        // A sum is what it is without it.
+        let sum = BootstrapSample::combine(&[&a, &b], |x| x[0] - x[1]).unwrap();
+        let difference = (&a - &b).unwrap();
+        assert_eq!((sum.point(), sum.draws()), (difference.point(), difference.draws()));
+        for (one, other) in sum.influence.iter().zip(&difference.influence) {
+            assert!((one - other).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn draws_without_a_value_widen_an_interval_or_leave_none() {
+        // A draw holds none of 6 solved problems with a chance of 0.85⁴⁰ = 0.15 %, none of 2 with 13 %.
+        let [few, many] = shares([6, 30], 4999);
+        let ratio = |few: &BootstrapSample| BootstrapSample::combine(&[&many, few], |x| x[0] / x[1]).unwrap();
+        let some = ratio(&few);
+        let missing = some.draws().iter().filter(|draw| draw.is_nan()).count();
+        assert!((1..25).contains(&missing), "{missing} of 4999");
+        let interval = some.interval(0.95).unwrap();
+        let mut finite: Vec<f64> = some.draws().iter().copied().filter(|draw| draw.is_finite()).collect();
+        finite.sort_by(f64::total_cmp);
+        let without = Interval::of_sorted(&finite, 0.95).unwrap();
+        assert!(interval.low <= without.low && interval.high >= without.high);
+        assert!(interval.low.is_finite() && interval.high.is_finite());
+        assert_eq!(some.bca_interval(0.95), Err(BootstrapError::Undefined));
+        assert_eq!(some.standard_error(), Err(BootstrapError::Undefined));
+        assert_eq!(some.scaled(2.0).point(), None);
+        assert_eq!(by_draw(&[some]), Ok(vec![]));
+        let [rare, _] = shares([2, 30], 4999);
+        let rare = ratio(&rare);
+        assert!(rare.point().is_some());
+        assert_eq!(rare.interval(0.95), Err(BootstrapError::Undefined));
+        assert!(rare.p_value().unwrap() > 0.1, "the draws without a value may lie on either side");
+        // Without a point there is nothing.
+        let [none, _] = shares([0, 30], 4999);
+        assert_eq!((ratio(&none).point(), ratio(&none).draws()), (None, &[][..]));
+        // No derivative, no acceleration.
+        let [a, b] = shares([20, 20], 99);
+        let corner = BootstrapSample::combine(&[&a, &b], |x| {
+            if (x[0] - 0.5).abs() < 1e-12 {
+                1.0
+            } else if x[0] > 0.5 {
+                f64::NAN
+            } else {
+                0.0
+            }
+        });
+        assert_eq!(corner.unwrap().bca_interval(0.95), Err(BootstrapError::Undefined));
     }
 
     proptest! {

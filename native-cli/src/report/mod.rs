@@ -4,6 +4,7 @@
 //! the reader's theme, has names, tables and data for those who don't see it, and is small enough for the
 //! page: plotters draws shapes without meaning, charming needs JavaScript.
 
+mod benchmarks;
 mod demo;
 mod location;
 mod rows;
@@ -13,7 +14,7 @@ mod words;
 
 pub(crate) use demo::{Completion, DemoReport, ScopeReport, chance, page as demo_page};
 
-use crate::results::EvalFile;
+use crate::results::{EvalFile, check_samples};
 use crate::run::{MANIFEST, Run};
 use crate::study::{FINDINGS, FORMAT, Study};
 use anyhow::Context as _;
@@ -66,7 +67,10 @@ impl Input {
             return Ok(Self::Study(Box::new(serde_json::from_value(value).with_context(refused)?)));
         }
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        Ok(Self::Eval(name, serde_json::from_value(value).with_context(refused)?))
+        let file: EvalFile = serde_json::from_value(value).with_context(refused)?;
+        file.check_seal().with_context(|| format!("{} was refused", path.display()))?;
+        check_samples(path, &file)?;
+        Ok(Self::Eval(name, file))
     }
 
     /// Fingerprint of the weights, and a name for messages.
@@ -97,6 +101,7 @@ pub(crate) fn page(inputs: &[Input]) -> anyhow::Result<Page> {
             );
         }
     }
+    let evaluations = inputs.iter().filter(|input| matches!(input, Input::Eval(..))).count();
     let mut page = Page::default();
     for input in inputs {
         match input {
@@ -107,7 +112,11 @@ pub(crate) fn page(inputs: &[Input]) -> anyhow::Result<Page> {
                 page.contents.extend(study::sections(study));
             }
             Input::Run(run) => page.contents.extend(run::sections(run)?),
-            Input::Eval(name, file) => page.contents.extend(rows::sections(name, file)),
+            Input::Eval(name, file) => {
+                let suffix = if evaluations > 1 { format!(" ({name})") } else { String::new() };
+                page.contents.extend(rows::sections(name, file));
+                page.contents.extend(benchmarks::sections(name, &suffix, file));
+            }
         }
     }
     if page.title.is_empty() {

@@ -29,13 +29,17 @@ pub(super) fn sections(name: &str, file: &EvalFile) -> Vec<Section> {
             blocks.push(Block::Table(table(&rows, &variant)));
         }
     }
+    blocks.push(settings(file));
+    vec![Section::new(format!("eval-section-{name}"), format!("Losses of {name}"), blocks)]
+}
+
+/// Settings of an evaluation, which unfold.
+pub(super) fn settings(file: &EvalFile) -> Block {
     let facts = file.config.as_object().into_iter().flatten();
     let facts = facts
         .filter(|(_, value)| !value.is_object())
         .map(|(name, value)| (name.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)));
-    blocks
-        .push(Block::Details { summary: "Settings".to_owned(), blocks: vec![Block::Facts(facts.collect())] });
-    vec![Section::new(format!("eval-section-{name}"), format!("Losses of {name}"), blocks)]
+    Block::Details { summary: "Settings".to_owned(), blocks: vec![Block::Facts(facts.collect())] }
 }
 
 /// Subsets that are code: those of the ten, or all if there are none.

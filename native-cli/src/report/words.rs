@@ -44,6 +44,50 @@ pub(super) fn style(name: &str) -> SeriesStyle {
     }
 }
 
+/// A benchmark for people, by its name in lm-evaluation-harness.
+pub(super) fn task(name: &str) -> String {
+    let known = match name {
+        "humaneval" => "HumanEval",
+        "humaneval_stripped" => "HumanEval, prompt stripped",
+        "gsm8k" => "GSM8K",
+        "hellaswag" => "HellaSwag",
+        "mmlu" => "MMLU",
+        "truthfulqa_mc1" => "TruthfulQA mc1",
+        "truthfulqa_mc2" => "TruthfulQA mc2",
+        "winogrande" => "WinoGrande",
+        "multiple-sh" => "MultiPL-E Bash",
+        "multiple-cs" => "MultiPL-E C#",
+        "multiple-cpp" => "MultiPL-E C++",
+        "multiple-go" => "MultiPL-E Go",
+        "multiple-java" => "MultiPL-E Java",
+        "multiple-js" => "MultiPL-E JavaScript",
+        "multiple-jl" => "MultiPL-E Julia",
+        "multiple-py" => "MultiPL-E Python",
+        "multiple-rb" => "MultiPL-E Ruby",
+        "multiple-rs" => "MultiPL-E Rust",
+        "multiple-ts" => "MultiPL-E TypeScript",
+        other => other,
+    };
+    known.to_owned()
+}
+
+/// A benchmark's metric for people, with the reading of the answer where there are several.
+pub(super) fn metric(name: &str, filter: Option<&str>) -> String {
+    match (name, filter) {
+        ("exact_match", Some("strict-match")) => "strict match".to_owned(),
+        ("exact_match", Some("flexible-extract")) => "flexible extract".to_owned(),
+        ("exact_match", None) => "exact match".to_owned(),
+        ("syntax_error", _) => "doesn’t parse".to_owned(),
+        (_, None | Some("none" | "create_test")) => name.to_owned(),
+        (_, Some(filter)) => format!("{name}, {filter}"),
+    }
+}
+
+/// `HumanEval, pass@1`.
+pub(super) fn task_and_metric(name: &str, of: &str, filter: Option<&str>) -> String {
+    format!("{}, {}", task(name), metric(of, filter))
+}
+
 /// `rust` as a name in a sentence.
 pub(super) fn capitalised(name: &str) -> String {
     match name {
@@ -81,5 +125,22 @@ pub(super) fn list(items: &[String]) -> String {
         [] => String::new(),
         [only] => only.clone(),
         [rest @ .., last] => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use codingspot_tasks::task::Task;
+
+    #[test]
+    fn every_benchmark_has_a_name_for_people() {
+        for of in Task::all() {
+            assert_ne!(task(of.name()), of.name());
+            for metric_of in of.metrics() {
+                let text = task_and_metric(of.name(), metric_of.name, Some(metric_of.filter));
+                assert!(!text.contains("none") && !text.contains("create_test"), "{text}");
+            }
+        }
     }
 }
