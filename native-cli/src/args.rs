@@ -608,9 +608,10 @@ pub(crate) struct ExecuteArgs {
     /// Run the data's own solutions instead: a check of what is installed; exit code 1 where one fails
     #[arg(long, group = "completions")]
     pub(crate) canonical: bool,
-    /// Directory with humaneval.jsonl[.gz] or multilang/…, or the few problems bundled to try things
-    #[arg(long, value_name = "DIR|bundled", default_value = "bundled")]
-    pub(crate) data: PathBuf,
+    /// Directory with the benchmarks' files, or "bundled" for the few questions that come with the program [default:
+    /// where fetch-data puts them]
+    #[arg(long, value_name = "DIR|bundled")]
+    pub(crate) data: Option<Source>,
     /// Yes, run programs that a model has written
     #[arg(long)]
     pub(crate) allow_code_execution: bool,
@@ -821,9 +822,9 @@ pub(crate) struct BenchmarkArgs {
     /// Run them without a sandbox where none can be had: on a machine that you can lose
     #[arg(long, requires = "allow_code_execution")]
     pub(crate) unsafe_execution: bool,
-    /// Programs that run at a time [default: as many as there are cores]
-    #[arg(long, value_parser = positive)]
-    pub(crate) jobs: Option<usize>,
+    /// Programs that run at a time [default: one a processor]
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<NonZeroUsize>,
     /// Compute what questions have in common for each of them (for comparison; the results are the same)
     #[arg(long)]
     pub(crate) no_shared_prefixes: bool,

@@ -10,6 +10,7 @@ use codingspot_tasks::document::Dataset;
 use codingspot_tasks::row::{MAX_ROW, MAX_ROWS, MAX_TEXT, Part};
 use codingspot_tasks::task::Task;
 use std::convert::Infallible;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -55,7 +56,24 @@ impl FromStr for Source {
     }
 }
 
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(directory) => directory.display().fmt(f),
+            Self::Bundled => f.write_str("bundled"),
+        }
+    }
+}
+
 impl Source {
+    /// What is asked for, or else where `fetch-data` puts rows.
+    ///
+    /// # Errors
+    /// As [`default_directory`].
+    pub(crate) fn or_default(asked: Option<&Self>) -> anyhow::Result<Self> {
+        asked.map_or_else(|| default_directory().map(Self::Directory), |source| Ok(source.clone()))
+    }
+
     /// The rows of a task, with those that its examples come from where `num_fewshot` asks for any.
     ///
     /// # Errors

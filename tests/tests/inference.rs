@@ -179,9 +179,16 @@ fn the_first_of_the_largest_wins_and_nan_is_told() {
     }
 }
 
-fn sums(model: &Llama, sequences: &[ScoredSequence], pass_tokens: usize, share: bool) -> Vec<LoglikelihoodSum> {
+fn sums(
+    model: &Llama,
+    sequences: &[ScoredSequence],
+    pass_tokens: usize,
+    share: bool,
+) -> Vec<LoglikelihoodSum> {
     let options = LoglikelihoodOptions { pass_tokens, share_prefixes: share };
-    block_on(loglikelihoods(model, sequences, options, async |_, _| ControlFlow::Continue(()))).unwrap().unwrap()
+    block_on(loglikelihoods(model, sequences, options, async |_, _| ControlFlow::Continue(())))
+        .unwrap()
+        .unwrap()
 }
 
 fn bits(sums: &[LoglikelihoodSum]) -> Vec<(u64, bool)> {
@@ -242,12 +249,15 @@ fn likelihoods_are_the_same_to_the_bit_however_they_are_computed() {
                 assert!(error < 1e-5, "{name}, sequence {i}: {actual} {expected}");
             }
         }
-        for (pass_tokens, share) in [(4096, false), (1024, true), (100, true), (33, false), (7, true), (1, true)] {
+        for (pass_tokens, share) in
+            [(4096, false), (1024, true), (100, true), (33, false), (7, true), (1, true)]
+        {
             let again = sums(&model, &sequences, pass_tokens, share);
             assert_eq!(bits(&again), bits(&reference), "{name}: passes of {pass_tokens}, sharing {share}");
         }
         // One at a time.
-        let alone: Vec<_> = sequences.iter().flat_map(|s| sums(&model, std::slice::from_ref(s), 64, true)).collect();
+        let alone: Vec<_> =
+            sequences.iter().flat_map(|s| sums(&model, std::slice::from_ref(s), 64, true)).collect();
         assert_eq!(bits(&alone), bits(&reference), "{name}: one by one");
     }
 }
@@ -256,7 +266,8 @@ fn likelihoods_are_the_same_to_the_bit_however_they_are_computed() {
 fn the_most_likely_continuation_is_greedy_and_others_are_not() {
     let fixture = Fixture::open("llama32-tiny");
     let model = fixture.load(&Device::flex()).model;
-    let (prompt, greedy) = (fixture.ids("generate/prompt").remove(0), fixture.ids("generate/greedy").remove(0));
+    let (prompt, greedy) =
+        (fixture.ids("generate/prompt").remove(0), fixture.ids("generate/greedy").remove(0));
     let greedy = greedy.strip_prefix(prompt.as_slice()).unwrap_or(&greedy).to_vec();
     let sequence = |targets: Vec<u32>| ScoredSequence {
         input: [&*prompt, &targets[..targets.len() - 1]].concat(),
@@ -285,11 +296,14 @@ fn sequences_that_cannot_be_run_are_refused() {
     ] {
         let sequence = ScoredSequence { input, targets };
         let options = LoglikelihoodOptions::default();
-        let found = block_on(loglikelihoods(&model, &[sequence], options, async |_, _| ControlFlow::Continue(())));
+        let found =
+            block_on(loglikelihoods(&model, &[sequence], options, async |_, _| ControlFlow::Continue(())));
         assert!(
             matches!(
                 found,
-                Err(ForwardError::Empty | ForwardError::TooLong { .. } | ForwardError::TokenOutOfRange { .. })
+                Err(ForwardError::Empty
+                    | ForwardError::TooLong { .. }
+                    | ForwardError::TokenOutOfRange { .. })
             ),
             "{found:?}"
         );
@@ -344,7 +358,12 @@ fn jobs(tokenizer: &Tokenizer, max_tokens: usize, stop: &[&str]) -> Vec<Generati
     PROMPTS.iter().enumerate().map(job).collect()
 }
 
-fn run(model: &Llama, tokenizer: &Tokenizer, jobs: &[GenerationJob], options: BatchOptions) -> Vec<Completion> {
+fn run(
+    model: &Llama,
+    tokenizer: &Tokenizer,
+    jobs: &[GenerationJob],
+    options: BatchOptions,
+) -> Vec<Completion> {
     let mut found: Vec<Option<Completion>> = vec![None; jobs.len()];
     block_on(generate_batch(model, tokenizer, jobs, options, async |job, completion| {
         assert!(found[job].replace(completion).is_none(), "job {job} ended twice");
@@ -361,7 +380,8 @@ fn texts_of_a_batch_are_those_of_one_by_one_generation() {
         let jobs = jobs(&tokenizer, 48, stop);
         let reference = run(&model, &tokenizer, &jobs, BatchOptions::default());
         for (job, completion) in jobs.iter().zip(&reference) {
-            let options = GenerateOptions { max_tokens: job.max_tokens, stop: job.stop.clone(), ..Default::default() };
+            let options =
+                GenerateOptions { max_tokens: job.max_tokens, stop: job.stop.clone(), ..Default::default() };
             let alone = block_on(generate(&model, Some(&tokenizer), &job.prompt, &options, async |_| {
                 ControlFlow::Continue(())
             }))
@@ -375,7 +395,9 @@ fn texts_of_a_batch_are_those_of_one_by_one_generation() {
             }
         }
         // However many run at a time, whatever the passes and the memory.
-        for (sequences, cache_bytes, pass_tokens) in [(1, 2 << 30, 1024), (3, 2 << 30, 16), (7, 1, 5), (100, 2 << 30, 1)] {
+        for (sequences, cache_bytes, pass_tokens) in
+            [(1, 2 << 30, 1024), (3, 2 << 30, 16), (7, 1, 5), (100, 2 << 30, 1)]
+        {
             let options = BatchOptions { sequences, cache_bytes, pass_tokens, ..BatchOptions::default() };
             assert_eq!(run(&model, &tokenizer, &jobs, options), reference, "{sequences} at a time");
         }
@@ -388,7 +410,9 @@ fn samples_depend_on_their_seed_alone() {
     // Several samples of one prompt share it.
     let jobs: Vec<GenerationJob> = jobs(&tokenizer, 20, &["\n\n"])
         .into_iter()
-        .flat_map(|job| (0..3).map(move |sample| GenerationJob { seed: job.seed * 10 + sample, ..job.clone() }))
+        .flat_map(|job| {
+            (0..3).map(move |sample| GenerationJob { seed: job.seed * 10 + sample, ..job.clone() })
+        })
         .collect();
     let sampling = Sampling { temperature: 0.8, top_p: 0.95 };
     let options = BatchOptions { sampling, ..BatchOptions::default() };
@@ -427,14 +451,21 @@ fn prompts_that_cannot_be_run_are_refused() {
         seed: 0,
     };
     for prompt in [vec![], vec![5; context], vec![1_000_000]] {
-        let found = block_on(generate_batch(&model, &tokenizer, &[job(prompt)], BatchOptions::default(), async |_, _| {
-            ControlFlow::Continue(())
-        }));
+        let found = block_on(generate_batch(
+            &model,
+            &tokenizer,
+            &[job(prompt)],
+            BatchOptions::default(),
+            async |_, _| ControlFlow::Continue(()),
+        ));
         assert!(found.is_err());
     }
     let sampling = Sampling { temperature: -1.0, top_p: 1.0 };
     let options = BatchOptions { sampling, ..BatchOptions::default() };
-    assert!(block_on(generate_batch(&model, &tokenizer, &[], options, async |_, _| ControlFlow::Continue(()))).is_err());
+    assert!(
+        block_on(generate_batch(&model, &tokenizer, &[], options, async |_, _| ControlFlow::Continue(())))
+            .is_err()
+    );
     // The last token that fits.
     let found = run(&model, &tokenizer, &[job(vec![5; context - 1])], BatchOptions::default());
     assert!(found[0].ids.len() <= 1);

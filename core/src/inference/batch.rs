@@ -281,7 +281,8 @@ impl<'a> Batch<'a> {
                 })
                 .collect();
             let hidden = pass::run(self.model, &pass, &mut self.store)?;
-            let predictions = self.predict(&rows_of(&hidden, &ends, self.model.config().vocab_size), ends.len()).await?;
+            let predictions =
+                self.predict(&rows_of(&hidden, &ends, self.model.config().vocab_size), ends.len()).await?;
             for ((job, slot), after) in reading.into_iter().zip(predictions) {
                 let tokens = self.jobs[job].prompt.clone();
                 let first = slot * self.slot_rows;

@@ -31,9 +31,8 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
     let tokenizer = model.tokenizer()?;
     let wants_nll = args.tasks.iter().any(|choices| choices.0.contains(&TaskChoice::Nll));
     let texts = wants_nll.then(|| texts(args, &model, tokenizer.as_ref())).transpose()?;
-    let benchmarks = (!evaluation::tasks(args).is_empty())
-        .then(|| Benchmarks::open(args, &model))
-        .transpose()?;
+    let benchmarks =
+        (!evaluation::tasks(args).is_empty()).then(|| Benchmarks::open(args, &model)).transpose()?;
     let mut arms = Vec::new();
     if let Some(path) = &args.spot.spot {
         let spot = spot::read(path)?;
@@ -132,7 +131,17 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
                 "execution": execution,
             });
             let versions = versions();
-            EvalFile { results, comparisons, impacts, datasets, samples, not_run, config, versions, sha256: None }
+            EvalFile {
+                results,
+                comparisons,
+                impacts,
+                datasets,
+                samples,
+                not_run,
+                config,
+                versions,
+                sha256: None,
+            }
         }
     };
     let file = file.sealed()?;
@@ -191,6 +200,10 @@ fn dry_run(texts: &Texts, passes: usize, json: bool) -> anyhow::Result<()> {
         output::grouped((tokens * passes) as u64)
     );
     // One JSON document is what --json prints, and that is the requests.
-    if json { output::note(&line) } else { output::result(&format!("{line}\n"))? }
+    if json {
+        output::note(&line)
+    } else {
+        output::result(&format!("{line}\n"))?
+    }
     Ok(())
 }

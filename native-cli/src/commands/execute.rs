@@ -2,12 +2,12 @@
 
 use crate::args::{ExecuteArgs, UsageError};
 use crate::atomic;
+use crate::data::Source;
 use crate::output::{self, grouped};
 use crate::progress::Progress;
 use anyhow::Context as _;
 use codingspot_execution::{Executor, ExecutorOptions, Kind, Protection, Verdict};
 use codingspot_stats::proportion::{pass_at_k, wilson};
-use codingspot_tasks::bundled;
 use codingspot_tasks::document::{Dataset, Document, Options, Target};
 use codingspot_tasks::json::Json;
 use codingspot_tasks::program::ProgramParts;
@@ -178,7 +178,9 @@ pub(crate) fn run(args: &ExecuteArgs) -> anyhow::Result<()> {
         )
         .into());
     }
-    let (data, source) = load_dataset(args.task, &args.data)?;
+    let source = Source::or_default(args.data.as_ref())?;
+    let data = source.load(args.task, None)?;
+    let source = source.to_string();
     let problems = Problems::new(&data)?;
     let samples = match &args.samples {
         Some(path) => problems.read(path)?,
@@ -251,23 +253,6 @@ pub(crate) fn run(args: &ExecuteArgs) -> anyhow::Result<()> {
         output::note(&format!("Wrote {}", path.display()));
     }
     if args.canonical { check_known_solutions(&problems, &samples, &verdicts) } else { Ok(()) }
-}
-
-/// The documents of a task, and where they come from.
-fn load_dataset(task: Task, data: &Path) -> anyhow::Result<(Dataset, String)> {
-    if data == Path::new("bundled") {
-        return Ok((bundled::dataset(task)?, "bundled".to_owned()));
-    }
-    let stem = task.files().0;
-    let candidates = [".jsonl", ".jsonl.gz"].map(|ending| data.join(format!("{stem}{ending}")));
-    let path = candidates.iter().find(|path| path.is_file()).with_context(|| {
-        format!("{} has no {stem}.jsonl or {stem}.jsonl.gz, which {task} needs", data.display())
-    })?;
-    let mut text = String::new();
-    let read = |text: &mut String| open(path)?.take(MAX_TEXT as u64 + 1).read_to_string(text);
-    read(&mut text).with_context(|| format!("{} can't be read", path.display()))?;
-    let data = Dataset::parse(task, &text, None).with_context(|| path.display().to_string())?;
-    Ok((data, path.display().to_string()))
 }
 
 /// A file as text, unpacked where its name says that it is packed.

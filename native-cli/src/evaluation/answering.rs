@@ -54,15 +54,26 @@ pub(crate) struct Asker<'a> {
 
 impl Asker<'_> {
     /// Asks what the log has no answer to.
-    pub(crate) fn ask(&mut self, data: &TaskData, questions: &[Question], log: &mut AnswerLog) -> anyhow::Result<()> {
+    pub(crate) fn ask(
+        &mut self,
+        data: &TaskData,
+        questions: &[Question],
+        log: &mut AnswerLog,
+    ) -> anyhow::Result<()> {
         let likelihoods = questions.iter().any(|question| matches!(question.work, Work::Likelihoods(_)));
-        if likelihoods { self.likelihoods(questions, log)? } else { self.texts(data, questions, log)? }
+        if likelihoods {
+            self.likelihoods(questions, log)?
+        } else {
+            self.texts(data, questions, log)?
+        }
         log.sync()
     }
 
     fn likelihoods(&mut self, questions: &[Question], log: &mut AnswerLog) -> anyhow::Result<()> {
-        let options =
-            LoglikelihoodOptions { share_prefixes: self.settings.share_prefixes, ..LoglikelihoodOptions::default() };
+        let options = LoglikelihoodOptions {
+            share_prefixes: self.settings.share_prefixes,
+            ..LoglikelihoodOptions::default()
+        };
         let missing: Vec<usize> =
             (0..questions.len()).filter(|place| !log.likelihoods.contains_key(place)).collect();
         *self.done += (questions.len() - missing.len()) as u64;
@@ -70,7 +81,8 @@ impl Asker<'_> {
         while !missing.is_empty() {
             let mut tokens = 0;
             let fits = missing.iter().take(CHUNK_QUESTIONS).take_while(|&&place| {
-                tokens += sequences(&questions[place]).iter().map(|sequence| sequence.input.len()).sum::<usize>();
+                tokens +=
+                    sequences(&questions[place]).iter().map(|sequence| sequence.input.len()).sum::<usize>();
                 tokens <= CHUNK_TOKENS
             });
             let (chunk, rest) = missing.split_at(fits.count().max(1));
@@ -78,11 +90,12 @@ impl Asker<'_> {
             let asked: Vec<ScoredSequence> =
                 chunk.iter().flat_map(|&place| sequences(&questions[place])).cloned().collect();
             let (progress, before) = (&mut *self.progress, *self.done);
-            let sums = pollster::block_on(loglikelihoods(self.model, &asked, options, async |done, total| {
-                progress.set(before + (chunk.len() * done / total.max(1)) as u64);
-                ControlFlow::Continue(())
-            }))?
-            .context("nobody cancels")?;
+            let sums =
+                pollster::block_on(loglikelihoods(self.model, &asked, options, async |done, total| {
+                    progress.set(before + (chunk.len() * done / total.max(1)) as u64);
+                    ControlFlow::Continue(())
+                }))?
+                .context("nobody cancels")?;
             let mut sums = sums.into_iter();
             let answers: Vec<(usize, Answer)> = chunk
                 .iter()
@@ -133,32 +146,32 @@ impl Asker<'_> {
         };
         let (progress, done) = (&mut *self.progress, &mut *self.done);
         let mut failed = None;
-        let generated = generate_batch(self.model, self.tokenizer, &jobs, options, async |job, completion| {
-            let (place, sample) = wanted[job];
-            let question = &questions[place];
-            let Some(document) = documents.get(&(question.subset.clone(), question.index)) else {
-                failed = Some(anyhow::anyhow!("document {} is gone", question.index));
-                return ControlFlow::Break(());
-            };
-            let text = Sample {
-                prompt: document.requests.first().map_or("", Request::context).to_owned(),
-                extracted: extract(document, &completion.text),
-                completion: completion.text,
-                end: completion.end_reason,
-                tokens: completion.ids.len() as u64,
-            };
-            if let Err(error) = log.push(questions, [(place, Answer::Sample { sample, text })]) {
-                failed = Some(error);
-                return ControlFlow::Break(());
-            }
-            *done += 1;
-            progress.set(*done);
-            ControlFlow::Continue(())
-        });
+        let generated =
+            generate_batch(self.model, self.tokenizer, &jobs, options, async |job, completion| {
+                let (place, sample) = wanted[job];
+                let question = &questions[place];
+                let Some(document) = documents.get(&(question.subset.clone(), question.index)) else {
+                    failed = Some(anyhow::anyhow!("document {} is gone", question.index));
+                    return ControlFlow::Break(());
+                };
+                let text = Sample {
+                    prompt: document.requests.first().map_or("", Request::context).to_owned(),
+                    extracted: extract(document, &completion.text),
+                    completion: completion.text,
+                    end: completion.end_reason,
+                    tokens: completion.ids.len() as u64,
+                };
+                if let Err(error) = log.push(questions, [(place, Answer::Sample { sample, text })]) {
+                    failed = Some(error);
+                    return ControlFlow::Break(());
+                }
+                *done += 1;
+                progress.set(*done);
+                ControlFlow::Continue(())
+            });
         pollster::block_on(generated)?;
         failed.map_or(Ok(()), Err)
     }
-
 }
 
 fn sequences(question: &Question) -> &[ScoredSequence] {

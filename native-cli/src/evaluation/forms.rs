@@ -70,10 +70,11 @@ pub(crate) fn controls(
     let Some(spot) = arms.first().map(|arm| arm.spot.clone()) else { return Ok(()) };
     for control in distinct(controls) {
         match control {
-            ControlChoice::Random => arms.extend(distinct(seeds).into_iter().map(|seed| Arm {
-                variant: format!("random:{seed}"),
-                spot: matched_random(&spot, seed),
-            })),
+            ControlChoice::Random => arms.extend(
+                distinct(seeds)
+                    .into_iter()
+                    .map(|seed| Arm { variant: format!("random:{seed}"), spot: matched_random(&spot, seed) }),
+            ),
             ControlChoice::Magnitude => arms.push(Arm {
                 variant: "magnitude".to_owned(),
                 spot: pollster::block_on(magnitude(&loaded.model, &spot))?,

@@ -33,9 +33,17 @@ pub(crate) enum Answer {
     /// Sums of logarithms, one a request; `null` where the model gave no number.
     Likelihoods { sums: Vec<Option<f64>>, greedy: Vec<bool> },
     /// A text.
-    Sample { sample: u32, #[serde(flatten)] text: Sample },
+    Sample {
+        sample: u32,
+        #[serde(flatten)]
+        text: Sample,
+    },
     /// What became of a text's program.
-    Verdict { sample: u32, #[serde(flatten)] verdict: Verdict },
+    Verdict {
+        sample: u32,
+        #[serde(flatten)]
+        verdict: Verdict,
+    },
 }
 
 /// A line.
@@ -77,8 +85,14 @@ impl AnswerLog {
             let mut reader = BufReader::new(File::open(path).with_context(failed)?);
             loop {
                 let mut bytes = Vec::new();
-                let read = reader.by_ref().take(MAX_LINE + 1).read_until(b'\n', &mut bytes).with_context(failed)? as u64;
-                anyhow::ensure!(read <= MAX_LINE, "{} has a line of more than {MAX_LINE} bytes", path.display());
+                let read =
+                    reader.by_ref().take(MAX_LINE + 1).read_until(b'\n', &mut bytes).with_context(failed)?
+                        as u64;
+                anyhow::ensure!(
+                    read <= MAX_LINE,
+                    "{} has a line of more than {MAX_LINE} bytes",
+                    path.display()
+                );
                 if bytes.last() != Some(&b'\n') {
                     break;
                 }

@@ -23,8 +23,8 @@ use crate::model::ModelDirectory;
 use crate::output;
 use crate::progress::Progress;
 use crate::results::{Comparison, DatasetRecord, Impact, NotRun, ResultRow, SamplesRecord, sha256};
-use anyhow::Context as _;
 use answering::{Asker, Settings, execute};
+use anyhow::Context as _;
 use chrono::Utc;
 use codingspot_core::ablate::{Ablation, Replacement};
 use codingspot_core::checkpoint::LoadedModel;
@@ -40,7 +40,6 @@ use forms::{Form, forms};
 use log::AnswerLog;
 use plan::{Asking, Chat, Encoder, Question, TaskData};
 use std::fs;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 /// Texts that run together where nothing is asked for.
@@ -88,8 +87,9 @@ impl Benchmarks {
     /// # Errors
     /// Wrong usage, or data that is missing or can't be used: before any weight is read.
     pub(crate) fn open(args: &EvalArgs, model: &ModelDirectory) -> anyhow::Result<Self> {
-        let BenchmarkArgs { num_fewshot, fewshot_seed, max_gen_toks, samples, temperature, top_p, seed, .. } =
-            args.benchmarks;
+        let BenchmarkArgs {
+            num_fewshot, fewshot_seed, max_gen_toks, samples, temperature, top_p, seed, ..
+        } = args.benchmarks;
         let sampling = Sampling { temperature, top_p };
         sampling.check().map_err(|error| UsageError(format!("--{error}")))?;
         if samples > 1 && temperature <= 0.0 {
@@ -99,17 +99,20 @@ impl Benchmarks {
             )
             .into());
         }
-        let options = Options { num_fewshot, seed: fewshot_seed, limit: args.limit, max_tokens: max_gen_toks };
+        let options =
+            Options { num_fewshot, seed: fewshot_seed, limit: args.limit, max_tokens: max_gen_toks };
         let chat = if args.benchmarks.chat {
             let template = model.chat_template()?.with_context(|| {
                 format!("{} has no chat template; leave out --chat", args.model.display())
             })?;
-            Some(Chat { template, date: crate::chat::today() })
+            let earlier =
+                args.out.as_deref().map(|out| settings::chat_time(&folder(out))).transpose()?.flatten();
+            Some(Chat { template, unix_seconds: earlier.unwrap_or_else(|| Utc::now().timestamp()) })
         } else {
             None
         };
         let asking = Asking { options, chat };
-        let source = args.data.clone().map_or_else(Source::default_directory, Ok)?;
+        let source = Source::or_default(args.data.as_ref())?;
         let tasks = tasks(args);
         let code: Vec<&str> = tasks.iter().filter(|task| task.is_code()).map(|task| task.name()).collect();
         if !code.is_empty() && !args.dry_run && !args.benchmarks.allow_code_execution {
@@ -123,9 +126,9 @@ impl Benchmarks {
             .into_iter()
             .map(|task| TaskData::load(&source, task, &asking))
             .collect::<anyhow::Result<Vec<_>>>()?;
-        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let workers = args.benchmarks.jobs.and_then(NonZeroUsize::new).unwrap_or(cores);
         let unsafe_execution = args.benchmarks.unsafe_execution;
+        let mut execution = ExecutorOptions { unsafe_execution, ..ExecutorOptions::default() };
+        execution.workers = args.benchmarks.jobs.unwrap_or(execution.workers);
         Ok(Self {
             tasks,
             settings: Settings {
@@ -136,7 +139,7 @@ impl Benchmarks {
                 share_prefixes: !args.benchmarks.no_shared_prefixes,
             },
             pass_at: args.benchmarks.pass_at.iter().copied().filter(|&k| k <= samples).collect(),
-            execution: (!code.is_empty()).then_some(ExecutorOptions { workers, unsafe_execution }),
+            execution: (!code.is_empty()).then_some(execution),
             not_run: Vec::new(),
         })
     }
@@ -158,17 +161,24 @@ impl Benchmarks {
         self.leave_out_unavailable(executor.as_ref());
         let forms = forms(arms, ks)?;
         let lock = settings::claim(context, &self.tasks, self.settings, loaded, arms)?;
-        let rendered = self.tasks.first().is_some_and(|data| data.asking.chat.is_some());
         let config = context.config;
         let eos = config.eos_token_ids.first().copied();
-        let encoder = Encoder::new(context.tokenizer, eos, config.max_position_embeddings, rendered);
-        let questions =
-            self.tasks.iter().map(|data| encoder.questions(data)).collect::<anyhow::Result<Vec<_>>>()?;
+        let questions = self
+            .tasks
+            .iter()
+            .map(|data| {
+                let template = data.asking.chat.as_ref().map(|chat| &chat.template);
+                Encoder::new(context.tokenizer, eos, config.max_position_embeddings, template).questions(data)
+            })
+            .collect::<anyhow::Result<Vec<_>>>()?;
         let cut = self.note_cut(&questions, config.max_position_embeddings);
         let date = harness::date(Utc::now());
-        let answers: u64 = self.tasks.iter().zip(&questions).map(|(data, questions)| {
-            questions.len() as u64 * u64::from(self.settings.samples_of(data))
-        }).sum();
+        let answers: u64 = self
+            .tasks
+            .iter()
+            .zip(&questions)
+            .map(|(data, questions)| questions.len() as u64 * u64::from(self.settings.samples_of(data)))
+            .sum();
         let mut progress = Progress::new("Asking", answers * forms.len() as u64);
         let mut done = 0;
         let mut all_scores: Vec<Vec<TaskScores>> = Vec::new();
@@ -383,8 +393,7 @@ fn apply(
     let Some(arm) = form.arm else { return Ok(()) };
     let spot = arms[arm].spot.clone();
     let (model, fingerprint) = (&loaded.model, &loaded.fingerprint);
-    let mut ablation =
-        pollster::block_on(Ablation::with_replacement(model, fingerprint, spot, replacement))?;
+    let mut ablation = pollster::block_on(Ablation::with_replacement(model, fingerprint, spot, replacement))?;
     ablation.set(&mut loaded.model, form.count);
     *bound = Some((arm, ablation));
     Ok(())

@@ -18,11 +18,11 @@ const CHUNK: usize = 256;
 /// Digits of a question's key.
 const KEY_DIGITS: usize = 16;
 
-/// A chat template, and the date that it may print.
+/// A chat template, and the time whose date it may print.
 #[derive(Debug, Clone)]
 pub(crate) struct Chat {
     pub(crate) template: ChatTemplate,
-    pub(crate) date: chat::Date,
+    pub(crate) unix_seconds: i64,
 }
 
 /// How questions are put.
@@ -75,8 +75,8 @@ impl TaskData {
         let documents = self.data.documents(&self.asking.options)?;
         Ok(documents.map(|document| {
             let mut document = document?;
-            if let Some(Chat { template, date }) = &self.asking.chat {
-                chat::apply(&mut document, template, *date)
+            if let Some(Chat { template, unix_seconds }) = &self.asking.chat {
+                chat::apply(&mut document, template, *unix_seconds)
                     .with_context(|| format!("{}, document {}", document.task, document.index))?;
             }
             Ok(document)
@@ -112,18 +112,23 @@ pub(crate) struct Encoder<'a> {
     prefix: Option<u32>,
     /// Positions of the model.
     context: usize,
-    /// Whether texts begin with BOS already, as a chat template's do.
-    rendered: bool,
+    /// What may begin texts with BOS itself.
+    template: Option<&'a ChatTemplate>,
 }
 
 impl<'a> Encoder<'a> {
-    pub(crate) fn new(tokenizer: &'a Tokenizer, eos: Option<u32>, context: usize, rendered: bool) -> Self {
-        Self { tokenizer, prefix: tokenizer.bos().or(eos), context, rendered }
+    pub(crate) fn new(
+        tokenizer: &'a Tokenizer,
+        eos: Option<u32>,
+        context: usize,
+        template: Option<&'a ChatTemplate>,
+    ) -> Self {
+        Self { tokenizer, prefix: tokenizer.bos().or(eos), context, template }
     }
 
     fn tokens(&self, text: &str) -> anyhow::Result<Vec<u32>> {
-        let tokens = if self.rendered { self.tokenizer.encode(text) } else { self.tokenizer.encode_document(text) };
-        Ok(tokens?)
+        let begun = self.template.is_some_and(|template| template.begins_with_bos(text));
+        Ok(if begun { self.tokenizer.encode(text)? } else { self.tokenizer.encode_document(text)? })
     }
 
     /// All questions of a task.
@@ -207,13 +212,7 @@ impl<'a> Encoder<'a> {
                 Work::Likelihoods(sequences)
             }
         };
-        Ok(Question {
-            index: document.index,
-            subset: document.subset.clone(),
-            key: key(document),
-            work,
-            cut,
-        })
+        Ok(Question { index: document.index, subset: document.subset.clone(), key: key(document), work, cut })
     }
 }
 

@@ -1,14 +1,15 @@
 //! What answers in a directory were made with: an evaluation goes on only with the same.
 
+use super::Context;
 use super::answering::Settings;
 use super::plan::TaskData;
-use super::Context;
 use crate::measure::Arm;
 use crate::{atomic, model};
 use anyhow::Context as _;
 use codingspot_core::checkpoint::LoadedModel;
 use serde_json::{Map, Value, json};
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::path::Path;
 
 const SETTINGS: &str = "settings.json";
 const LOCK: &str = "lock";
@@ -30,7 +31,10 @@ pub(super) fn claim(
     let lock = lock.with_context(|| format!("{} can't be created", path.display()))?;
     match lock.try_lock() {
         Err(TryLockError::WouldBlock) => {
-            anyhow::bail!("another evaluation writes to {}; wait for it, or choose another --out", folder.display())
+            anyhow::bail!(
+                "another evaluation writes to {}; wait for it, or choose another --out",
+                folder.display()
+            )
         }
         // A file system without locks: nothing can be known.
         Ok(()) | Err(TryLockError::Error(_)) => {}
@@ -44,7 +48,7 @@ pub(super) fn claim(
         "temperature": settings.sampling.temperature,
         "top_p": settings.sampling.top_p,
         "seed": settings.seed,
-        "chat": chat.is_some(),
+        "chat": chat.map(|chat| chat.unix_seconds),
     });
     let path = folder.join(SETTINGS);
     if !path.is_file() {
@@ -70,6 +74,17 @@ pub(super) fn claim(
         atomic::write_file(&path, &serde_json::to_vec_pretty(&ours)?)?;
     }
     Ok(lock)
+}
+
+/// The time that an earlier run in `folder` gave to the chat template: its date is part of the questions.
+pub(super) fn chat_time(folder: &Path) -> anyhow::Result<Option<i64>> {
+    let path = folder.join(SETTINGS);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let settings: Value = serde_json::from_str(&model::read_text(&path, MAX_BYTES)?)
+        .with_context(|| format!("{} was refused", path.display()))?;
+    Ok(settings.get("chat").and_then(Value::as_i64))
 }
 
 /// Hash of a ranking: which parameters, in which order.

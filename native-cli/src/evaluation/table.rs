@@ -54,7 +54,8 @@ pub(crate) fn table(file: &EvalFile) -> String {
             });
             line += &format!(" {:>WIDTH$}", cell(found));
         }
-        let impact = file.impacts.iter().find(|impact| impact.variant == variant && impact.k.to_bits() == k.to_bits());
+        let impact =
+            file.impacts.iter().find(|impact| impact.variant == variant && impact.k.to_bits() == k.to_bits());
         if let Some(impact) = impact {
             let number = |found: Option<crate::results::Bounded>| {
                 found.map_or("-".to_owned(), |found| format!("{:.2}", found.value))
