@@ -92,7 +92,7 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
     let mut config = json!({
         "model": model.name,
         "fingerprint": loaded.fingerprint,
-        "architecture": {
+        "model_config": {
             "vocab_size": model.config.vocab_size,
             "hidden_size": model.config.hidden_size,
             "num_hidden_layers": model.config.num_hidden_layers,
