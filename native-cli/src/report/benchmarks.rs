@@ -10,7 +10,7 @@ mod tables;
 use super::words::arm;
 use crate::results::{ALL, EvalFile, Impact, ORIGINAL, ResultRow};
 use codingspot_plot::number::fixed;
-use codingspot_plot::{Cell, Section};
+use codingspot_plot::{Block, Cell, Section};
 use codingspot_tasks::paper::{COLUMNS, Column};
 use codingspot_tasks::task::Task;
 
@@ -172,12 +172,17 @@ pub(super) fn sections(name: &str, suffix: &str, file: &EvalFile) -> Vec<Section
         ]);
     }
     sections.push(asked::section(&benchmarks));
-    let numbered = |section: Section| Section {
-        id: format!("{}-{name}", section.id),
-        heading: format!("{}{suffix}", section.heading),
-        ..section
+    let named = |mut section: Section| {
+        section.id = format!("{}-{name}", section.id);
+        section.heading.push_str(suffix);
+        for block in &mut section.blocks {
+            if let Block::Figure(figure) = block {
+                figure.id = format!("{}-{name}", figure.id);
+            }
+        }
+        section
     };
-    sections.into_iter().filter(|section| !section.blocks.is_empty()).map(numbered).collect()
+    sections.into_iter().filter(|section| !section.blocks.is_empty()).map(named).collect()
 }
 
 /// Ends of a row's 95 % interval: its own, or by its standard error, within what a share can be. Where all questions
