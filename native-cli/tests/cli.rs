@@ -438,8 +438,23 @@ fn bad_requests_are_refused_in_one_sentence() {
 fn help_names_every_command_and_wrong_usage_exits_2() {
     let help = stdout(&codingspot(&["--help"]));
     for command in [
-        "demo", "fetch", "fetch-data", "inspect", "generate", "score", "merge", "select", "combine", "overlap", "ablate",
-        "study", "report", "eval", "serve", "synth", "bench",
+        "demo",
+        "fetch",
+        "fetch-data",
+        "inspect",
+        "generate",
+        "score",
+        "merge",
+        "select",
+        "combine",
+        "overlap",
+        "ablate",
+        "study",
+        "report",
+        "eval",
+        "serve",
+        "synth",
+        "bench",
     ] {
         assert!(help.contains(command), "{command}");
         stdout(&codingspot(&[command, "--help"]));
