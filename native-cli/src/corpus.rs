@@ -181,7 +181,7 @@ mod tests {
             .iter()
             .map(|text| json!({"text": text, "when": 0, "size": 1}))
             .collect();
-        let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+        let lines = rows.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
         assert_eq!(read(text, &rows).unwrap(), Document::from_json_lines(&lines).unwrap());
 
         let ids =

@@ -41,7 +41,7 @@ fn texts(name: &str) -> String {
 
 /// Fields of text.
 fn fields(names: &[&str]) -> String {
-    names.iter().map(|name| format!("optional binary {name} (UTF8); ")).collect()
+    names.iter().fold(String::new(), |fields, name| fields + &format!("optional binary {name} (UTF8); "))
 }
 
 /// The schema of a task's set on the hub.
