@@ -217,8 +217,22 @@ fn a_killed_evaluation_goes_on_and_ends_the_same() {
     let (model, spot) = (demo(), demo().join("spot-no-norm.safetensors"));
     let args = |out: &Path| -> Vec<String> {
         let args = [
-            "eval", text(&model), "--tasks", "gsm8k,hellaswag,mmlu", "--data", "bundled", "--spot", text(&spot), "--k",
-            "0.01,0.25", "--max-gen-toks", "64", "--device", "cpu", "-o", text(out),
+            "eval",
+            text(&model),
+            "--tasks",
+            "gsm8k,hellaswag,mmlu",
+            "--data",
+            "bundled",
+            "--spot",
+            text(&spot),
+            "--k",
+            "0.01,0.25",
+            "--max-gen-toks",
+            "64",
+            "--device",
+            "cpu",
+            "-o",
+            text(out),
         ];
         args.map(str::to_owned).to_vec()
     };
@@ -259,7 +273,8 @@ fn a_killed_evaluation_goes_on_and_ends_the_same() {
 #[test]
 fn a_dry_run_prints_every_request() {
     let model = demo();
-    let args = ["eval", text(&model), "--tasks", SIX, "--data", "bundled", "--dry-run", "--json", "--limit", "2"];
+    let args =
+        ["eval", text(&model), "--tasks", SIX, "--data", "bundled", "--dry-run", "--json", "--limit", "2"];
     let (stdout, _) = succeed(&args);
     let file: Value = serde_json::from_str(&stdout).unwrap();
     let tasks = file["tasks"].as_array().unwrap();
@@ -292,8 +307,25 @@ fn samples_are_drawn_run_and_counted() {
     let root = tempfile::tempdir().unwrap();
     let (out, model) = (root.path().join("eval.json"), demo());
     let args = [
-        "eval", text(&model), "--tasks", "humaneval", "--data", "bundled", "--samples", "3", "--temperature", "0.8",
-        "--pass-at", "1,2,3,10", "--max-gen-toks", "12", "--allow-code-execution", "--device", "cpu", "-o", text(&out),
+        "eval",
+        text(&model),
+        "--tasks",
+        "humaneval",
+        "--data",
+        "bundled",
+        "--samples",
+        "3",
+        "--temperature",
+        "0.8",
+        "--pass-at",
+        "1,2,3,10",
+        "--max-gen-toks",
+        "12",
+        "--allow-code-execution",
+        "--device",
+        "cpu",
+        "-o",
+        text(&out),
     ];
     succeed(&args);
     let file = json(&out);
@@ -323,7 +355,11 @@ fn wrong_input_is_named() {
     refused(&with(&["nll"]), 2, &["--corpus"]);
     refused(&with(&["gsm8k", "--data", "bundled", "--k", "0.1"]), 2, &["--spot"]);
     refused(&with(&["gsm8k", "--data", "bundled", "--chat"]), 1, &["chat template"]);
-    refused(&with(&["gsm8k", "--data", "bundled", "--max-gen-toks", "1024"]), 1, &["gsm8k", "--max-gen-toks"]);
+    refused(
+        &with(&["gsm8k", "--data", "bundled", "--max-gen-toks", "1024"]),
+        1,
+        &["gsm8k", "--max-gen-toks"],
+    );
     refused(&with(&["hellaswag", "--data", "bundled", "--num-fewshot", "100"]), 1, &["hellaswag", "pool"]);
 
     let data = root.path().join("data");
@@ -351,12 +387,22 @@ fn long_questions_lose_their_beginning_and_the_run_goes_on() {
     let (out, model) = (root.path().join("eval.json"), demo());
     let long = "word ".repeat(3000);
     let row = |sentence: &str| {
-        serde_json::json!({"sentence": sentence, "option1": "Ann", "option2": "Bob", "answer": "1"}).to_string()
+        serde_json::json!({"sentence": sentence, "option1": "Ann", "option2": "Bob", "answer": "1"})
+            .to_string()
     };
     let lines = [row("_ went home."), row(&format!("{long} _ went home."))].join("\n");
     fs::write(root.path().join("winogrande_dev.jsonl"), lines).unwrap();
     let args = [
-        "eval", text(&model), "--tasks", "winogrande", "--data", text(root.path()), "--device", "cpu", "-o", text(&out),
+        "eval",
+        text(&model),
+        "--tasks",
+        "winogrande",
+        "--data",
+        text(root.path()),
+        "--device",
+        "cpu",
+        "-o",
+        text(&out),
     ];
     let (_, stderr) = succeed(&args);
     assert!(stderr.contains("1 of 2 questions of winogrande"), "{stderr}");

@@ -43,24 +43,28 @@ fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
 /// Sequences whose rows lie scattered over a store, in segments of a pass; some share what comes first.
 fn random_segments(random: &mut Random, kind: PassKind, count: usize, rows: usize) -> Vec<Segment> {
     let mut next = 0;
-    let mut take = |random: &mut Random, most: usize| {
-        next += random.below(20);
-        let range = next..next + 1 + random.below(most);
-        next = range.end;
-        assert!(next <= rows);
-        range
+    let mut take = |random: &mut Random, len: usize| {
+        let start = next + random.below(20);
+        next = start + len;
+        assert!(next <= rows, "the store is too small for the test");
+        start..next
     };
-    let shared = take(random, 300);
+    let shared = 1 + random.below(300);
+    let shared = take(random, shared);
     (0..count)
         .map(|_| {
             let len = if kind == PassKind::Decode { 1 } else { 1 + random.below(90) };
-            let mut past: Vec<_> = (0..random.below(3)).map(|_| take(random, 100)).collect();
+            let pieces = random.below(3);
+            let mut past: Vec<_> = (0..pieces)
+                .map(|_| {
+                    let len = 1 + random.below(100);
+                    take(random, len)
+                })
+                .collect();
             if random.below(2) == 0 {
                 past.insert(0, shared.clone());
             }
-            let own = take(random, 1).start;
-            next += len;
-            Segment { len, past, own }
+            Segment { len, past, own: take(random, len).start }
         })
         .collect()
 }

@@ -33,6 +33,8 @@ pub(crate) struct Settings {
     /// Texts at a time.
     pub(crate) batch_size: usize,
     pub(crate) share_prefixes: bool,
+    /// Most tokens of a pass that reads prompts.
+    pub(crate) pass_tokens: usize,
 }
 
 impl Settings {
@@ -72,7 +74,7 @@ impl Asker<'_> {
     fn likelihoods(&mut self, questions: &[Question], log: &mut AnswerLog) -> anyhow::Result<()> {
         let options = LoglikelihoodOptions {
             share_prefixes: self.settings.share_prefixes,
-            ..LoglikelihoodOptions::default()
+            pass_tokens: self.settings.pass_tokens,
         };
         let missing: Vec<usize> =
             (0..questions.len()).filter(|place| !log.likelihoods.contains_key(place)).collect();
@@ -142,6 +144,7 @@ impl Asker<'_> {
         let options = BatchOptions {
             sampling: self.settings.sampling,
             sequences: self.settings.batch_size,
+            pass_tokens: self.settings.pass_tokens,
             ..BatchOptions::default()
         };
         let (progress, done) = (&mut *self.progress, &mut *self.done);
@@ -209,6 +212,7 @@ pub(crate) fn execute(
     data: &TaskData,
     questions: &[Question],
     log: &mut AnswerLog,
+    progress: &mut Progress,
 ) -> anyhow::Result<()> {
     let mut missing: Vec<(usize, u32)> =
         log.samples.keys().filter(|key| !log.verdicts.contains_key(key)).copied().collect();
@@ -217,8 +221,9 @@ pub(crate) fn execute(
     }
     missing.sort_unstable();
     let documents = data.by_place()?;
-    let mut progress = Progress::new(&format!("Running programs of {}", data.task), missing.len() as u64);
     for (number, chunk) in missing.chunks(CHUNK_PROGRAMS).enumerate() {
+        let done = number * CHUNK_PROGRAMS;
+        progress.rename(&format!("{}: program {done} of {}", data.task, missing.len()));
         let mut programs: Vec<(&ProgramParts, &str)> = Vec::with_capacity(chunk.len());
         for key @ &(place, _) in chunk {
             let question = &questions[place];
@@ -228,14 +233,11 @@ pub(crate) fn execute(
                 parts.with_context(|| format!("{}, document {}: no program", data.task, question.index))?;
             programs.push((parts, cut(document, &log.samples[key].completion)));
         }
-        let verdicts = executor.run(&programs, |done| {
-            progress.set((number * CHUNK_PROGRAMS + done) as u64);
-        })?;
+        let verdicts = executor.run(&programs, |_| {})?;
         let answers = chunk.iter().zip(verdicts);
         let answers: Vec<(usize, Answer)> =
             answers.map(|(&(place, sample), verdict)| (place, Answer::Verdict { sample, verdict })).collect();
         log.push(questions, answers)?;
     }
-    progress.finish();
     log.sync()
 }

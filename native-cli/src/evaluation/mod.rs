@@ -32,7 +32,7 @@ use codingspot_core::config::LlamaConfig;
 use codingspot_core::sampling::Sampling;
 use codingspot_core::tokenizer::Tokenizer;
 use codingspot_execution::{Executor, ExecutorOptions};
-use codingspot_tasks::document::Options;
+use codingspot_tasks::document::{Document, Options};
 use codingspot_tasks::json::Json;
 use codingspot_tasks::task::Task;
 use figures::TaskScores;
@@ -44,6 +44,13 @@ use std::path::{Path, PathBuf};
 
 /// Texts that run together where nothing is asked for.
 const BATCH: usize = 32;
+
+/// Name of the CPU among devices.
+const CPU: &str = "cpu";
+/// Most tokens of a pass that reads prompts: the CPU computes scores of attention in blocks,
+const PASS_TOKENS: usize = 1024;
+/// a GPU's exist for all heads, tokens and keys at once.
+const GPU_PASS_TOKENS: usize = 256;
 
 /// The benchmarks of an evaluation, with their data.
 pub(crate) struct Benchmarks {
@@ -137,6 +144,7 @@ impl Benchmarks {
                 samples,
                 batch_size: args.batch_size.unwrap_or(BATCH),
                 share_prefixes: !args.benchmarks.no_shared_prefixes,
+                pass_tokens: PASS_TOKENS,
             },
             pass_at: args.benchmarks.pass_at.iter().copied().filter(|&k| k <= samples).collect(),
             execution: (!code.is_empty()).then_some(execution),
@@ -158,7 +166,10 @@ impl Benchmarks {
         ks: &[f64],
     ) -> anyhow::Result<Measured> {
         let executor = self.execution.take().map(Executor::new).transpose()?;
-        self.leave_out_unavailable(executor.as_ref());
+        self.leave_out_unavailable(executor.as_ref())?;
+        if context.device != CPU {
+            self.settings.pass_tokens = GPU_PASS_TOKENS;
+        }
         let forms = forms(arms, ks)?;
         let lock = settings::claim(context, &self.tasks, self.settings, loaded, arms)?;
         let config = context.config;
@@ -208,7 +219,7 @@ impl Benchmarks {
                 };
                 asker.ask(data, questions, log)?;
                 if let (true, Some(executor)) = (data.task.is_code(), &executor) {
-                    execute(executor, data, questions, log)?;
+                    execute(executor, data, questions, log, &mut progress)?;
                 }
             }
             let scores = self.score(form, &questions, &logs)?;
@@ -238,22 +249,24 @@ impl Benchmarks {
         })
     }
 
-    /// Leaves out tasks whose language can't be run here.
-    fn leave_out_unavailable(&mut self, executor: Option<&Executor>) {
-        let Some(executor) = executor else { return };
-        let not_run = &mut self.not_run;
-        self.tasks.retain(|data| {
-            let Some(language) = data.language() else { return true };
-            match executor.language(language) {
-                Ok(_) => true,
+    /// Leaves out tasks whose language, or what their tests need of it, can't be run here.
+    fn leave_out_unavailable(&mut self, executor: Option<&Executor>) -> anyhow::Result<()> {
+        let Some(executor) = executor else { return Ok(()) };
+        let mut kept = Vec::with_capacity(self.tasks.len());
+        for data in std::mem::take(&mut self.tasks) {
+            let documents = if data.task.is_code() { data.documents()?.collect() } else { Ok(Vec::new()) };
+            let documents: Vec<Document> = documents?;
+            match executor.check(documents.iter().filter_map(plan::program)) {
+                Ok(()) => kept.push(data),
                 Err(reason) => {
                     let record = NotRun { task: data.task.to_string(), reason: reason.to_string() };
                     output::note(&format!("{} is not run: {}", record.task, record.reason));
-                    not_run.push(record);
-                    false
+                    self.not_run.push(record);
                 }
             }
-        });
+        }
+        self.tasks = kept;
+        Ok(())
     }
 
     /// Says which questions lose their beginning.

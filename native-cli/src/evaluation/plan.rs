@@ -5,9 +5,9 @@ use anyhow::Context as _;
 use codingspot_core::inference::{Decoding, ScoredSequence};
 use codingspot_core::tokenizer::Tokenizer;
 use codingspot_tasks::chat::{self, ChatTemplate};
-use codingspot_tasks::document::{Cut, Dataset, Document, Options, Request};
+use codingspot_tasks::document::{Cut, Dataset, Document, Options, Request, Target};
 use codingspot_tasks::encode::{EncodeError, encode_pair, prompt_window};
-use codingspot_tasks::program::{Language, ProgramParts};
+use codingspot_tasks::program::ProgramParts;
 use codingspot_tasks::row::Part;
 use codingspot_tasks::task::Task;
 use rayon::prelude::*;
@@ -87,14 +87,6 @@ impl TaskData {
     pub(crate) fn by_place(&self) -> anyhow::Result<HashMap<(Option<String>, usize), Document>> {
         let keyed = |document: Document| ((document.subset.clone(), document.index), document);
         self.documents()?.map(|document| document.map(keyed)).collect()
-    }
-
-    /// The language of its programs, if its answers are programs.
-    pub(crate) fn language(&self) -> Option<Language> {
-        match self.task {
-            Task::MultiPlE(language) => Some(language),
-            task => task.is_code().then_some(Language::Python),
-        }
     }
 
     /// Hash of its documents, and of its pool.
@@ -243,7 +235,7 @@ pub(crate) fn key(document: &Document) -> String {
 /// What an answer of a document becomes a program with.
 pub(crate) fn program(document: &Document) -> Option<&ProgramParts> {
     match &document.target {
-        codingspot_tasks::document::Target::Program(parts) => Some(parts),
-        _ => None,
+        Target::Program(parts) => Some(parts),
+        Target::Choice(_) | Target::Labels(_) | Target::Text(_) => None,
     }
 }

@@ -58,7 +58,8 @@ pub(crate) fn table(file: &EvalFile) -> String {
             file.impacts.iter().find(|impact| impact.variant == variant && impact.k.to_bits() == k.to_bits());
         if let Some(impact) = impact {
             let number = |found: Option<crate::results::Bounded>| {
-                found.map_or("-".to_owned(), |found| format!("{:.2}", found.value))
+                // Adding 0 makes −0 a 0.
+                found.map_or("-".to_owned(), |found| format!("{:.2}", found.value + 0.0))
             };
             line += &format!(
                 " {:>7} {:>8} {:>8} {:>7}",
