@@ -1,10 +1,6 @@
 //! `codingspot fetch-data` against a hub on this machine that keeps the bundled questions as Parquet.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "what a test's helper can't do fails the test, and a test that can't go on says so"
-)]
+#![expect(clippy::unwrap_used, reason = "what a test's helper can't do fails the test")]
 
 #[path = "common/hub.rs"]
 mod hub;
