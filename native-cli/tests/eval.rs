@@ -351,7 +351,7 @@ fn wrong_input_is_named() {
         2,
         &["--temperature"],
     );
-    refused(&with(&["gsm8k", "--data", "bundled", "--temperature", "-1"]), 2, &["temperature"]);
+    refused(&with(&["gsm8k", "--data", "bundled", "--temperature=-1"]), 2, &["temperature"]);
     refused(&with(&["nll"]), 2, &["--corpus"]);
     refused(&with(&["gsm8k", "--data", "bundled", "--k", "0.1"]), 2, &["--spot"]);
     refused(&with(&["gsm8k", "--data", "bundled", "--chat"]), 1, &["chat template"]);

@@ -89,23 +89,23 @@ fn attention_over_a_store_equals_its_composed_form() {
         let padded = n + random.below(9);
         let (width, kv_width) = (shape.heads * shape.head_dim, kv_heads * shape.head_dim);
         let q = tensor(random.values(padded * width, 3.0), [padded, width], &device);
-        // Rows that no one sees are poisoned: large enough to be noticed, finite because the composed form
-        // multiplies them by 0.
+        // Rows that no one sees are poisoned: large enough to be noticed. Finite, because the composed form
+        // multiplies them by 0; keys such that no score reaches what it adds to masked ones.
         let mut seen = vec![false; rows];
         for segment in &segments {
             let own = segment.own..segment.own + segment.len;
             segment.past.iter().cloned().chain([own]).flatten().for_each(|row| seen[row] = true);
         }
-        let mut store = |scale: f32| {
-            let mut values = random.values(rows * kv_width, scale);
+        let mut store = |poison: f32| {
+            let mut values = random.values(rows * kv_width, 1.0);
             for (row, values) in values.chunks_mut(kv_width).enumerate() {
                 if !seen[row] {
-                    values.fill(1e30);
+                    values.fill(poison);
                 }
             }
             tensor(values, [rows, kv_width], &device)
         };
-        let (keys, of_values) = (store(1.0), store(1.0));
+        let (keys, of_values) = (store(1e5), store(1e30));
         let attention = SpanAttention::new(segments.clone(), shape, padded, kind);
         let actual = attention.forward(&q, &keys, &of_values);
         let expected = attention.forward_reference(&q, &keys, &of_values);
@@ -318,19 +318,18 @@ fn sequences_that_cannot_be_run_are_refused() {
     assert_eq!(none.unwrap().unwrap(), []);
 }
 
+/// A software adapter tunes every new shape for seconds, so there are few.
 #[test]
 fn likelihoods_on_wgsl_equal_those_of_flex() {
     let fixture = Fixture::open("llama32-tiny");
-    let tokens = &fixture.ids("logits/long_ids")[0];
+    let tokens = &fixture.ids("logits/long_ids")[0][..60];
     let mut random = Random::new(9);
     let sequences = sequences(&mut random, tokens, fixture.config.vocab_size);
     let expected = sums(&fixture.load(&Device::flex()).model, &sequences, 1024, true);
     let model = fixture.load(&Device::wgpu(DeviceKind::Cpu)).model;
-    for share in [true, false] {
-        let actual = sums(&model, &sequences, 256, share);
-        let of = |sums: &[LoglikelihoodSum]| sums.iter().map(|found| found.sum as f32).collect::<Vec<_>>();
-        assert_close(&format!("sharing {share}"), &of(&actual), &of(&expected), WGSL);
-    }
+    let actual = sums(&model, &sequences, 32, true);
+    let of = |sums: &[LoglikelihoodSum]| sums.iter().map(|found| found.sum as f32).collect::<Vec<_>>();
+    assert_close("sums", &of(&actual), &of(&expected), WGSL);
 }
 
 /// The bundled model, which has a tokenizer.
@@ -369,7 +368,7 @@ fn run(
     options: BatchOptions,
 ) -> Vec<Completion> {
     let mut found: Vec<Option<Completion>> = vec![None; jobs.len()];
-    block_on(generate_batch(model, tokenizer, jobs, options, async |job, completion| {
+    block_on(generate_batch(model, Some(tokenizer), jobs, options, async |job, completion| {
         assert!(found[job].replace(completion).is_none(), "job {job} ended twice");
         ControlFlow::Continue(())
     }))
@@ -457,7 +456,7 @@ fn prompts_that_cannot_be_run_are_refused() {
     for prompt in [vec![], vec![5; context], vec![1_000_000]] {
         let found = block_on(generate_batch(
             &model,
-            &tokenizer,
+            Some(&tokenizer),
             &[job(prompt)],
             BatchOptions::default(),
             async |_, _| ControlFlow::Continue(()),
@@ -467,19 +466,39 @@ fn prompts_that_cannot_be_run_are_refused() {
     let sampling = Sampling { temperature: -1.0, top_p: 1.0 };
     let options = BatchOptions { sampling, ..BatchOptions::default() };
     assert!(
-        block_on(generate_batch(&model, &tokenizer, &[], options, async |_, _| ControlFlow::Continue(())))
-            .is_err()
+        block_on(generate_batch(&model, Some(&tokenizer), &[], options, async |_, _| ControlFlow::Continue(
+            ()
+        )))
+        .is_err()
     );
     // The last token that fits.
     let found = run(&model, &tokenizer, &[job(vec![5; context - 1])], BatchOptions::default());
     assert!(found[0].ids.len() <= 1);
 }
 
+/// Three sequences of tokens, of which one joins when another has ended.
 #[test]
-fn texts_on_wgsl_equal_those_of_flex() {
-    let (model, tokenizer) = bundled(&Device::flex());
-    let jobs: Vec<GenerationJob> = jobs(&tokenizer, 8, &[]).into_iter().take(2).collect();
-    let expected = run(&model, &tokenizer, &jobs, BatchOptions::default());
-    let (model, _) = bundled(&Device::wgpu(DeviceKind::Cpu));
-    assert_eq!(run(&model, &tokenizer, &jobs, BatchOptions::default()), expected);
+fn tokens_on_wgsl_equal_those_of_flex() {
+    let fixture = Fixture::open("llama32-tiny");
+    let prompt = fixture.ids("generate/prompt").remove(0);
+    let job = |skip: usize, max_tokens: usize| GenerationJob {
+        prompt: prompt[skip..].to_vec(),
+        max_tokens,
+        stop: Vec::new(),
+        decoding: Decoding::Alone,
+        seed: 0,
+    };
+    let jobs = [job(0, 5), job(1, 3), job(0, 4)];
+    let options = BatchOptions { sequences: 2, ..BatchOptions::default() };
+    let ids = |device: &Device| {
+        let mut found = vec![Vec::new(); jobs.len()];
+        let model = fixture.load(device).model;
+        block_on(generate_batch(&model, None, &jobs, options, async |job, completion| {
+            found[job] = completion.ids;
+            ControlFlow::Continue(())
+        }))
+        .unwrap();
+        found
+    };
+    assert_eq!(ids(&Device::wgpu(DeviceKind::Cpu)), ids(&Device::flex()));
 }

@@ -125,16 +125,18 @@ struct Sequence<'t> {
     rng: ChaCha8Rng,
 }
 
-/// Text so far, and whether a stop string has occurred.
+/// Text so far.
 struct RawText<'t> {
-    stream: TextStream<'t>,
+    /// `None` without a tokenizer.
+    stream: Option<TextStream<'t>>,
     text: String,
 }
 
 impl RawText<'_> {
     /// Adds a token; whether one of `stop` has occurred now.
     fn push(&mut self, id: u32, stop: &[String]) -> Result<bool, TokenizerError> {
-        let new = self.stream.push(id)?;
+        let Some(stream) = &mut self.stream else { return Ok(false) };
+        let new = stream.push(id)?;
         if new.is_empty() {
             return Ok(false);
         }
@@ -146,20 +148,27 @@ impl RawText<'_> {
         self.text.push_str(&new);
         Ok(stop.iter().any(|stop| !stop.is_empty() && self.text[from..].contains(stop.as_str())))
     }
+
+    /// All of it, with what was held back.
+    fn finish(self) -> Result<String, TokenizerError> {
+        let rest = self.stream.map_or(Ok(String::new()), TextStream::finish)?;
+        Ok(self.text + &rest)
+    }
 }
 
 /// Generates after the prompt of every job, and hands each text over when it is finished, in the order in which they
 /// are: `on_finished(job, completion)`. On `Break` it ends.
 ///
 /// Sequences join as others end, so that the device has work until the last ones. A text depends on its own job
-/// alone on the CPU, to the bit; on GPUs, rounding may depend on what ran beside it.
+/// alone on the CPU, to the bit; on GPUs, rounding may depend on what ran beside it. Without a tokenizer there are no
+/// texts, and no stop strings.
 ///
 /// # Errors
 /// [`GenerateError`]: settings out of range, a prompt that can't be run or leaves no room, or a device that failed. Logits
 /// that are not finite end a text, with [`EndReason::NonFinite`].
 pub async fn generate_batch(
     model: &Llama,
-    tokenizer: &Tokenizer,
+    tokenizer: Option<&Tokenizer>,
     jobs: &[GenerationJob],
     options: BatchOptions,
     mut on_finished: impl AsyncFnMut(usize, Completion) -> ControlFlow<()>,
@@ -200,7 +209,7 @@ pub async fn generate_batch(
                     let Sequence { job, slot, prompt, ids, text, .. } = sequence;
                     batch.users[slot] -= 1;
                     batch.users[prompt.slot] -= 1;
-                    let text = text.text + &text.stream.finish()?;
+                    let text = text.finish()?;
                     if on_finished(job, Completion { ids, text, end_reason }).await.is_break() {
                         return Ok(());
                     }
@@ -216,7 +225,7 @@ pub async fn generate_batch(
 
 struct Batch<'a> {
     model: &'a Llama,
-    tokenizer: &'a Tokenizer,
+    tokenizer: Option<&'a Tokenizer>,
     jobs: &'a [GenerationJob],
     options: BatchOptions,
     store: KvStore,
@@ -307,10 +316,11 @@ impl<'a> Batch<'a> {
         self.users[slot] += 1;
         self.users[prompt.slot] += 1;
         let request = &self.jobs[job];
-        let stream = match request.decoding {
-            Decoding::Alone => self.tokenizer.stream(),
-            Decoding::AfterPrompt => self.tokenizer.stream_after(&request.prompt)?,
+        let stream = |tokenizer: &'a Tokenizer| match request.decoding {
+            Decoding::Alone => Ok(tokenizer.stream()),
+            Decoding::AfterPrompt => tokenizer.stream_after(&request.prompt),
         };
+        let stream = self.tokenizer.map(stream).transpose()?;
         let text = RawText { stream, text: String::new() };
         let rng = ChaCha8Rng::seed_from_u64(request.seed);
         Ok(Sequence { job, slot, prompt, first_row, ids: Vec::new(), text, rng })

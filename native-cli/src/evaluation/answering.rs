@@ -150,7 +150,7 @@ impl Asker<'_> {
         let (progress, done) = (&mut *self.progress, &mut *self.done);
         let mut failed = None;
         let generated =
-            generate_batch(self.model, self.tokenizer, &jobs, options, async |job, completion| {
+            generate_batch(self.model, Some(self.tokenizer), &jobs, options, async |job, completion| {
                 let (place, sample) = wanted[job];
                 let question = &questions[place];
                 let Some(document) = documents.get(&(question.subset.clone(), question.index)) else {
