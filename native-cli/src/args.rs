@@ -211,7 +211,7 @@ pub(crate) enum TaskChoice {
 /// Tasks of a name: several share some, as `truthfulqa`.
 fn task_choices(text: &str) -> Result<TaskChoices, String> {
     let tasks = match text {
-        "nll" => return Ok(TaskChoices(vec![TaskChoice::Nll])),
+        "nll" => return Ok(TaskChoices { tasks: vec![TaskChoice::Nll], where_there: false }),
         "truthfulqa" => vec![Task::TruthfulQaMc1, Task::TruthfulQaMc2],
         "multiple" => Language::ALL.map(Task::MultiPlE).to_vec(),
         name => vec![Task::from_name(name).ok_or_else(|| {
@@ -219,12 +219,17 @@ fn task_choices(text: &str) -> Result<TaskChoices, String> {
             format!("{name:?} is not a task; expected nll, truthfulqa, multiple, or of {}", names.join(", "))
         })?],
     };
-    Ok(TaskChoices(tasks.into_iter().map(TaskChoice::Benchmark).collect()))
+    let tasks = tasks.into_iter().map(TaskChoice::Benchmark).collect();
+    Ok(TaskChoices { tasks, where_there: text == "multiple" })
 }
 
 /// Tasks of one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TaskChoices(pub(crate) Vec<TaskChoice>);
+pub(crate) struct TaskChoices {
+    pub(crate) tasks: Vec<TaskChoice>,
+    /// Those whose data is there: nobody has named each.
+    pub(crate) where_there: bool,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ControlChoice {

@@ -74,6 +74,17 @@ impl Source {
         asked.map_or_else(|| default_directory().map(Self::Directory), |source| Ok(source.clone()))
     }
 
+    /// Whether a task's documents are there.
+    ///
+    /// # Errors
+    /// They are there twice.
+    pub(crate) fn has(&self, task: Task) -> anyhow::Result<bool> {
+        match self {
+            Self::Directory(directory) => Ok(find(directory, task.files().0)?.is_some()),
+            Self::Bundled => Ok(true),
+        }
+    }
+
     /// The rows of a task, with those that its examples come from where `num_fewshot` asks for any.
     ///
     /// # Errors

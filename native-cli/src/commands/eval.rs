@@ -29,7 +29,7 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
     }
     let model = ModelDirectory::open(&args.model)?;
     let tokenizer = model.tokenizer()?;
-    let wants_nll = args.tasks.iter().any(|choices| choices.0.contains(&TaskChoice::Nll));
+    let wants_nll = args.tasks.iter().any(|choices| choices.tasks.contains(&TaskChoice::Nll));
     let texts = wants_nll.then(|| texts(args, &model, tokenizer.as_ref())).transpose()?;
     let benchmarks =
         (!evaluation::tasks(args).is_empty()).then(|| Benchmarks::open(args, &model)).transpose()?;
@@ -167,7 +167,7 @@ fn names(args: &EvalArgs) -> Vec<&'static str> {
         TaskChoice::Nll => "nll",
         TaskChoice::Benchmark(task) => task.name(),
     };
-    args.tasks.iter().flat_map(|choices| choices.0.iter().map(name)).collect()
+    args.tasks.iter().flat_map(|choices| choices.tasks.iter().map(name)).collect()
 }
 
 fn texts(args: &EvalArgs, model: &ModelDirectory, tokenizer: Option<&Tokenizer>) -> anyhow::Result<Texts> {

@@ -400,7 +400,7 @@ mod tests {
     fn samples_that_can_not_be_used_are_named() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("samples.jsonl");
-        let problems = Problems::new(&bundled::dataset(Task::HumanEval).unwrap()).unwrap();
+        let problems = Problems::new(&codingspot_tasks::bundled::dataset(Task::HumanEval).unwrap()).unwrap();
         let good = r#"{"task_id": "Bundled/0", "completion": "x", "more": [1]}"#;
         let read = |line: &str| {
             std::fs::write(&path, format!("{good}\n\n{line}\n")).unwrap();

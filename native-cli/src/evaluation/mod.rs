@@ -16,7 +16,7 @@ mod table;
 pub(crate) use forms::{controls, count as count_controls};
 pub(crate) use table::table;
 
-use crate::args::{BenchmarkArgs, EvalArgs, TaskChoice, UsageError};
+use crate::args::{BenchmarkArgs, EvalArgs, TaskChoice, TaskChoices, UsageError};
 use crate::data::Source;
 use crate::measure::Arm;
 use crate::model::ModelDirectory;
@@ -77,8 +77,13 @@ pub(crate) struct Measured {
 
 /// The benchmarks that are asked for, each once.
 pub(crate) fn tasks(args: &EvalArgs) -> Vec<Task> {
+    named(args, |_| true)
+}
+
+/// Those of them that choices name for which `which` holds.
+fn named(args: &EvalArgs, which: impl Fn(&TaskChoices) -> bool) -> Vec<Task> {
     let mut tasks = Vec::new();
-    for choice in args.tasks.iter().flat_map(|choices| &choices.0) {
+    for choice in args.tasks.iter().filter(|choices| which(choices)).flat_map(|choices| &choices.tasks) {
         if let TaskChoice::Benchmark(task) = choice
             && !tasks.contains(task)
         {
@@ -129,15 +134,21 @@ impl Benchmarks {
             ))
             .into());
         }
-        let tasks = tasks
-            .into_iter()
-            .map(|task| TaskData::load(&source, task, &asking))
-            .collect::<anyhow::Result<Vec<_>>>()?;
+        let asked = named(args, |choices| !choices.where_there);
+        let (mut kept, mut not_run) = (Vec::with_capacity(tasks.len()), Vec::new());
+        for task in tasks {
+            if asked.contains(&task) || source.has(task)? {
+                kept.push(TaskData::load(&source, task, &asking)?);
+            } else {
+                let reason = format!("{source} has no {}.jsonl[.gz]", task.files().0);
+                not_run.push(NotRun { task: task.to_string(), reason });
+            }
+        }
         let unsafe_execution = args.benchmarks.unsafe_execution;
         let mut execution = ExecutorOptions { unsafe_execution, ..ExecutorOptions::default() };
         execution.workers = args.benchmarks.jobs.unwrap_or(execution.workers);
         Ok(Self {
-            tasks,
+            tasks: kept,
             settings: Settings {
                 sampling,
                 seed,
@@ -148,7 +159,7 @@ impl Benchmarks {
             },
             pass_at: args.benchmarks.pass_at.iter().copied().filter(|&k| k <= samples).collect(),
             execution: (!code.is_empty()).then_some(execution),
-            not_run: Vec::new(),
+            not_run,
         })
     }
 
