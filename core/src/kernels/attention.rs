@@ -197,22 +197,7 @@ fn weights_cpu(out: &mut [f32], q: Matrix<'_>, k: Matrix<'_>, part: Part) {
                 let at = part.start + i;
                 let (row, hidden) = row.split_at_mut(at + 1 - part.first);
                 let (before, seen) = row.split_at_mut(part.shape.first_key(at) - part.first);
-                let max = seen.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a }) * scale;
-                let mut sums = [0.0_f32; 16];
-                let (pieces, rest) = seen.as_chunks_mut::<16>();
-                for piece in pieces {
-                    for i in 0..16 {
-                        piece[i] = cpu::exp(piece[i] * scale - max);
-                        sums[i] += piece[i];
-                    }
-                }
-                let mut sum = sums.iter().sum::<f32>();
-                for value in rest {
-                    *value = cpu::exp(*value * scale - max);
-                    sum += *value;
-                }
-                let norm = 1.0 / sum;
-                seen.iter_mut().for_each(|value| *value *= norm);
+                cpu::softmax(seen, scale);
                 before.fill(0.0);
                 hidden.fill(0.0);
             }

@@ -156,6 +156,50 @@ pub(super) fn exp(x: f32) -> f32 {
     y * f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23))
 }
 
+/// `softmax(row · scale)` in place; the sum in sixteen running sums.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "it has to become part of the caller's vectorised loop")]
+pub(super) fn softmax(row: &mut [f32], scale: f32) {
+    let mut maxima = [f32::NEG_INFINITY; 16];
+    let (pieces, rest) = row.as_chunks::<16>();
+    for piece in pieces {
+        for i in 0..16 {
+            maxima[i] = if piece[i] > maxima[i] { piece[i] } else { maxima[i] };
+        }
+    }
+    let max = maxima.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a }) * scale;
+    let mut sums = [0.0_f32; 16];
+    let (pieces, rest) = row.as_chunks_mut::<16>();
+    for piece in pieces {
+        for i in 0..16 {
+            piece[i] = exp(piece[i] * scale - max);
+            sums[i] += piece[i];
+        }
+    }
+    let mut sum = sums.iter().sum::<f32>();
+    for value in rest {
+        *value = exp(*value * scale - max);
+        sum += *value;
+    }
+    let norm = 1.0 / sum;
+    row.iter_mut().for_each(|value| *value *= norm);
+}
+
+/// `Σ aᵢ·bᵢ` as sixteen running sums, which is what makes the loop vectorise, and the sum of what is left.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "it has to become part of the caller's vectorised loop")]
+pub(super) fn running_products(a: &[f32], b: &[f32]) -> ([f32; 16], f32) {
+    let mut sums = [0.0_f32; 16];
+    let (a, a_rest) = a.as_chunks::<16>();
+    let (b, b_rest) = b.as_chunks::<16>();
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..16 {
+            sums[i] += a[i] * b[i];
+        }
+    }
+    (sums, a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum())
+}
+
 /// Largest magnitude, for finite values; something larger than every finite value when one is NaN
 /// or infinite. As bits, because integers compare without a special case for NaN.
 pub(super) fn max_magnitude(values: &[f32]) -> f32 {

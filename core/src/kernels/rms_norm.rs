@@ -80,20 +80,12 @@ fn inverse_rms(row: &[f32], eps: f64) -> f32 {
     (1.0 / (mean + eps).sqrt()) as f32
 }
 
-/// `Σ aᵢ·bᵢ` in sixteen running sums, which is what makes the loop vectorise.
+/// `Σ aᵢ·bᵢ` in sixteen running sums.
 #[cfg(feature = "flex")]
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "it has to become part of the caller's vectorised loop")]
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0_f32; 16];
-    let (a, a_rest) = a.as_chunks::<16>();
-    let (b, b_rest) = b.as_chunks::<16>();
-    for (a, b) in a.iter().zip(b) {
-        for i in 0..16 {
-            sums[i] += a[i] * b[i];
-        }
-    }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    let (sums, rest) = cpu::running_products(a, b);
     sums.iter().sum::<f32>() + rest
 }
 

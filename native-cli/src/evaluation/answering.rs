@@ -50,7 +50,7 @@ pub(crate) struct Asker<'a> {
     pub(crate) tokenizer: &'a Tokenizer,
     pub(crate) settings: Settings,
     pub(crate) progress: &'a mut Progress,
-    /// Questions that are answered.
+    /// Tokens of what is answered.
     pub(crate) done: &'a mut u64,
 }
 
@@ -78,7 +78,9 @@ impl Asker<'_> {
         };
         let missing: Vec<usize> =
             (0..questions.len()).filter(|place| !log.likelihoods.contains_key(place)).collect();
-        *self.done += (questions.len() - missing.len()) as u64;
+        let answered = |place: &usize| log.likelihoods.contains_key(place);
+        *self.done +=
+            (0..questions.len()).filter(answered).map(|place| questions[place].tokens()).sum::<u64>();
         let mut missing = missing.as_slice();
         while !missing.is_empty() {
             let mut tokens = 0;
@@ -92,9 +94,10 @@ impl Asker<'_> {
             let asked: Vec<ScoredSequence> =
                 chunk.iter().flat_map(|&place| sequences(&questions[place])).cloned().collect();
             let (progress, before) = (&mut *self.progress, *self.done);
+            let weight: u64 = chunk.iter().map(|&place| questions[place].tokens()).sum();
             let sums =
                 pollster::block_on(loglikelihoods(self.model, &asked, options, async |done, total| {
-                    progress.set(before + (chunk.len() * done / total.max(1)) as u64);
+                    progress.set(before + weight * done as u64 / total.max(1) as u64);
                     ControlFlow::Continue(())
                 }))?
                 .context("nobody cancels")?;
@@ -109,7 +112,7 @@ impl Asker<'_> {
                 })
                 .collect();
             log.push(questions, answers)?;
-            *self.done += chunk.len() as u64;
+            *self.done += weight;
             self.progress.set(*self.done);
         }
         Ok(())
@@ -123,7 +126,7 @@ impl Asker<'_> {
             let Work::Text { prompt, stop, decoding, max_tokens } = &question.work else { continue };
             for sample in 0..samples {
                 if log.samples.contains_key(&(place, sample)) {
-                    *self.done += 1;
+                    *self.done += question.tokens();
                     continue;
                 }
                 jobs.push(GenerationJob {
@@ -168,7 +171,7 @@ impl Asker<'_> {
                     failed = Some(error);
                     return ControlFlow::Break(());
                 }
-                *done += 1;
+                *done += question.tokens();
                 progress.set(*done);
                 ControlFlow::Continue(())
             });

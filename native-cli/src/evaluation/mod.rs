@@ -195,13 +195,12 @@ impl Benchmarks {
             .collect::<anyhow::Result<Vec<_>>>()?;
         let cut = self.note_cut(&questions, config.max_position_embeddings);
         let date = harness::date(Utc::now());
-        let answers: u64 = self
-            .tasks
-            .iter()
-            .zip(&questions)
-            .map(|(data, questions)| questions.len() as u64 * u64::from(self.settings.samples_of(data)))
-            .sum();
-        let mut progress = Progress::new("Asking", answers * forms.len() as u64);
+        let tokens = |(data, questions): (&TaskData, &Vec<Question>)| {
+            let of_one: u64 = questions.iter().map(Question::tokens).sum();
+            of_one * u64::from(self.settings.samples_of(data))
+        };
+        let tokens: u64 = self.tasks.iter().zip(&questions).map(tokens).sum();
+        let mut progress = Progress::new("Asking", tokens * forms.len() as u64);
         let mut done = 0;
         let mut all_scores: Vec<Vec<TaskScores>> = Vec::new();
         let (mut results, mut samples) = (Vec::new(), Vec::new());

@@ -55,6 +55,21 @@ pub(crate) struct Question {
     pub(crate) cut: bool,
 }
 
+impl Question {
+    /// Tokens that go through a model for one answer, about: what measures progress.
+    pub(crate) fn tokens(&self) -> u64 {
+        let tokens = match &self.work {
+            Work::Likelihoods(sequences) => {
+                let longest = sequences.iter().map(|sequence| sequence.input.len()).max().unwrap_or(0);
+                longest + sequences.iter().map(|sequence| sequence.targets.len()).sum::<usize>()
+            }
+            // One at a time costs more than many.
+            Work::Text { prompt, max_tokens, .. } => prompt.len() + 4 * max_tokens,
+        };
+        tokens as u64
+    }
+}
+
 /// A task with its data.
 #[derive(Debug)]
 pub(crate) struct TaskData {
