@@ -809,10 +809,10 @@ pub(crate) struct BenchmarkArgs {
     /// Programs to sample for each question
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) samples: u32,
-    /// 0 takes the most likely token each time
+    /// Temperature of programs: 0 takes the most likely token each time, as all other answers do
     #[arg(long, default_value_t = 0.0)]
     pub(crate) temperature: f64,
-    /// Sample from the smallest set of tokens with this probability
+    /// Sample programs from the smallest set of tokens with this probability
     #[arg(long, default_value_t = 1.0)]
     pub(crate) top_p: f64,
     /// Seed of the sampling

@@ -38,6 +38,11 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// How texts of a task are drawn: greedily, unless answers are programs.
+    fn sampling_of(self, data: &TaskData) -> Sampling {
+        if data.task.is_code() { self.sampling } else { Sampling::GREEDY }
+    }
+
     /// Texts for each question of a task: one, unless answers are programs.
     pub(crate) fn samples_of(self, data: &TaskData) -> u32 {
         if data.task.is_code() { self.samples } else { 1 }
@@ -145,7 +150,7 @@ impl Asker<'_> {
         // The texts of what is asked, which tokens alone don't give back to the letter.
         let documents = data.by_place()?;
         let options = BatchOptions {
-            sampling: self.settings.sampling,
+            sampling: self.settings.sampling_of(data),
             sequences: self.settings.batch_size,
             pass_tokens: self.settings.pass_tokens,
             ..BatchOptions::default()

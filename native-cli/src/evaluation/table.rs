@@ -5,7 +5,7 @@ use crate::results::{ALL, EvalFile, ResultRow};
 use crate::table::distinct;
 
 /// Width of a column.
-const WIDTH: usize = 12;
+const WIDTH: usize = 13;
 
 /// Main metrics of all tasks in percent with their standard errors, the paper's figures beside them, and what was not
 /// run. Empty where no benchmark was measured.
