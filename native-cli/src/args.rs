@@ -800,7 +800,8 @@ pub(crate) struct BenchmarkArgs {
     /// Seed of the draw of few-shot examples
     #[arg(long, default_value_t = codingspot_tasks::task::FEWSHOT_SEED)]
     pub(crate) fewshot_seed: u64,
-    /// Put questions through the model's chat template
+    /// Put questions through the model's chat template: examples and question as one message of the user's, as
+    /// lm-evaluation-harness does with fewshot_as_multiturn false
     #[arg(long)]
     pub(crate) chat: bool,
     /// At most this many new tokens of an answer [default: the task's own number]

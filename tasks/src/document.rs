@@ -16,7 +16,7 @@ const TARGET_DELIMITER: &str = " ";
 /// What is between few-shot examples (`fewshot_delimiter`).
 const FEWSHOT_DELIMITER: &str = "\n\n";
 /// New tokens of a generation where the task doesn't say (`max_gen_toks` of the harness' models).
-const MAX_TOKENS: u32 = 256;
+pub(crate) const MAX_TOKENS: u32 = 256;
 /// New tokens of a program.
 const MAX_CODE_TOKENS: u32 = 1024;
 

@@ -1,7 +1,7 @@
 //! Results and samples in the form of lm-evaluation-harness (`lm_eval/evaluator.py`,
 //! `lm_eval/loggers/evaluation_tracker.py`).
 
-use crate::document::{Document, Request};
+use crate::document::{Document, MAX_TOKENS, Request};
 use crate::json::Json;
 use crate::python::float_repr;
 use crate::row::sha256;
@@ -9,8 +9,8 @@ use crate::score::{Filtered, Response, Scored};
 use crate::summary::{Evaluation, LEVEL, Summary};
 use crate::task::{HARNESS, MmluGroup, Task};
 
-/// Version of the harness' groups of MMLU.
-const MMLU_VERSION: f64 = 2.0;
+/// Version of the harness' groups of MMLU, which has it as a text.
+const MMLU_VERSION: &str = "2";
 
 /// What the harness calls the kind of a task's requests.
 fn output_type(task: Task) -> &'static str {
@@ -19,7 +19,7 @@ fn output_type(task: Task) -> &'static str {
 
 /// Rows for `samples_<task>_<date>.jsonl`, one a reading of the answer: the document, what was asked, what came
 /// back and what it scored, with the hashes by which altered ones are noticed. [`Json::dumps`] without indent makes a
-/// line of each.
+/// line of each. A file has those of all documents of one reading, then those of the next.
 pub fn samples(document: &Document, responses: &[Response], scored: &Scored) -> Vec<Json> {
     let pair =
         |sum: f64, greedy: bool| Json::list([float_repr(sum), if greedy { "True" } else { "False" }.into()]);
@@ -62,12 +62,18 @@ fn arguments(document: &Document) -> Json {
     let of = |(i, request): (usize, &Request)| {
         let second = match request {
             Request::Loglikelihood { continuation, .. } => continuation.into(),
-            Request::Generate { stop, max_tokens, .. } => Json::object([
-                ("until", Json::list(stop)),
-                ("max_gen_toks", (*max_tokens).into()),
-                ("do_sample", false.into()),
-                ("temperature", 0.0.into()),
-            ]),
+            Request::Generate { stop, max_tokens, .. } => {
+                // As the tasks' files have them; what is asked for besides comes last.
+                let mut fields = vec![("until", Json::list(stop))];
+                let most = ("max_gen_toks", Json::from(*max_tokens));
+                if document.task.is_code() {
+                    fields.extend([most, ("do_sample", false.into())]);
+                } else {
+                    fields.extend([("do_sample", false.into()), ("temperature", 0.0.into())]);
+                    fields.extend((*max_tokens != MAX_TOKENS).then_some(most));
+                }
+                Json::object(fields)
+            }
         };
         (format!("gen_args_{i}"), Json::object([("arg_0", request.context().into()), ("arg_1", second)]))
     };
@@ -113,7 +119,7 @@ pub fn results(evaluations: &[Evaluation], config: Json) -> Json {
             intervals.push((name.clone(), Json::object(of_name)));
             versions.push((
                 name.clone(),
-                Json::Float(if is_group(task, name) { MMLU_VERSION } else { task.version() }),
+                if is_group(task, name) { MMLU_VERSION.into() } else { Json::Float(task.version()) },
             ));
             let directions = of.iter().map(|summary| (summary.metric, summary.higher_is_better.into()));
             better.push((name.clone(), unique(directions)));

@@ -38,7 +38,8 @@ pub(crate) fn write(
     }
     let mut evaluations = Vec::new();
     for &(data, log, scores, samples) in tasks {
-        let mut files: BTreeMap<String, String> = BTreeMap::new();
+        // By task or subject: the lines of each reading of the answers.
+        let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for answered in answered(data, log, samples)? {
             let answered = answered?;
             let scored = match score(&answered.document, &answered.responses) {
@@ -51,13 +52,16 @@ pub(crate) fn write(
                 .subset
                 .as_ref()
                 .map_or_else(|| data.task.to_string(), |subset| format!("{}_{subset}", data.task));
-            let lines = files.entry(name).or_default();
-            for row in output::samples(&answered.document, &answered.responses, &scored) {
+            let readings = files.entry(name).or_default();
+            let rows = output::samples(&answered.document, &answered.responses, &scored);
+            readings.resize(rows.len().max(readings.len()), String::new());
+            for (lines, row) in readings.iter_mut().zip(rows) {
                 lines.push_str(&row.dumps(None));
                 lines.push('\n');
             }
         }
-        for (name, lines) in files {
+        for (name, readings) in files {
+            let lines = readings.concat();
             atomic::write_file(&folder.join(format!("samples_{name}_{date}.jsonl")), lines.as_bytes())?;
         }
         evaluations.push(scores.evaluation.clone());
