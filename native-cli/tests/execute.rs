@@ -53,7 +53,8 @@ fn what_is_missing_is_named() {
     let (path, data) = (root.path().join("samples.jsonl"), root.path().to_str().unwrap());
     let samples = path.to_str().unwrap();
     let run = |code, parts: &[&str]| {
-        refused(&["humaneval", "--samples", samples, "--allow-code-execution"], code, parts);
+        let args = ["humaneval", "--samples", samples, "--data", "bundled", "--allow-code-execution"];
+        refused(&args, code, parts);
     };
     run(1, &["samples.jsonl can't be read"]);
     fs::write(&path, "{\"task_id\": \"Bundled/0\", \"completion\": \"\"}\n").unwrap();
@@ -63,14 +64,14 @@ fn what_is_missing_is_named() {
     refused(
         &["humaneval", "--samples", samples, "--allow-code-execution", "--data", data],
         1,
-        &["has no humaneval.jsonl or humaneval.jsonl.gz"],
+        &["has no humaneval.jsonl, humaneval.jsonl.gz or humaneval.parquet"],
     );
 }
 
 #[test]
 fn known_solutions_pass() {
     for task in ["humaneval", "humaneval_stripped", "multiple-py"] {
-        let Some(output) = allowed(&[task, "--canonical", "--json"]) else { return };
+        let Some(output) = allowed(&[task, "--canonical", "--data", "bundled", "--json"]) else { return };
         assert!(output.status.success(), "{output:?}");
         let found: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!((&found["task"], &found["data"]["source"]), (&json!(task), &json!("bundled")));
@@ -100,7 +101,19 @@ fn samples_become_human_evals_results() {
     std::io::Write::write_all(&mut packed, text.as_bytes()).unwrap();
     packed.finish().unwrap();
     let paths = [&samples, &out].map(|path| path.to_str().unwrap());
-    let args = ["humaneval", "--samples", paths[0], "-o", paths[1], "--pass-at", "1,2,3", "--jobs", "2"];
+    let args = [
+        "humaneval",
+        "--samples",
+        paths[0],
+        "--data",
+        "bundled",
+        "-o",
+        paths[1],
+        "--pass-at",
+        "1,2,3",
+        "--jobs",
+        "2",
+    ];
     let Some(output) = allowed(&args) else { return };
     assert!(output.status.success(), "{output:?}");
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -53,7 +53,7 @@ fn short(hash: &str) -> String {
 fn datasets(datasets: &[DatasetRecord]) -> Table {
     let head = [
         "task",
-        "questions",
+        "in the set",
         "examples",
         "questions’ hash",
         "examples’ hash",
