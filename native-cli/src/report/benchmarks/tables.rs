@@ -370,6 +370,9 @@ fn peaks(benchmarks: &Benchmarks<'_>) -> Option<String> {
     if impacts.len() < 2 {
         return None;
     }
+    if impacts.iter().all(|impact| impact.m_s.is_none_or(|found| found.value.abs() < f64::EPSILON)) {
+        return Some("M_s of the coding spot is 0 at every k, as HumanEval lost nothing.".to_owned());
+    }
     let peak = |of: fn(&Impact) -> Option<Bounded>| {
         let scores = impacts.iter().filter_map(|impact| Some((impact.k, of(impact)?.value)));
         scores.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(k, _)| k)
