@@ -1,6 +1,6 @@
 //! Answers on disk: one JSON object a line, written as they come, so that nothing is asked twice.
 
-use super::plan::Question;
+use super::plan::{Question, Work};
 use anyhow::Context as _;
 use codingspot_core::inference::EndReason;
 use codingspot_execution::Verdict;
@@ -150,6 +150,14 @@ impl AnswerLog {
         }
     }
 
+    /// Whether a question has no answer yet, or not as many texts as are wanted.
+    pub(crate) fn lacks(&self, questions: &[Question], samples: u32) -> bool {
+        questions.iter().enumerate().any(|(place, question)| match question.work {
+            Work::Likelihoods(_) => !self.likelihoods.contains_key(&place),
+            Work::Text { .. } => (0..samples).any(|sample| !self.samples.contains_key(&(place, sample))),
+        })
+    }
+
     /// Adds answers, of questions by their place; they are with the system when it returns.
     pub(crate) fn push(
         &mut self,
@@ -175,5 +183,53 @@ impl AnswerLog {
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use codingspot_core::inference::Decoding;
+
+    fn question(index: usize) -> Question {
+        Question {
+            index,
+            subset: None,
+            key: format!("key {index}"),
+            work: Work::Text { prompt: vec![1], stop: Vec::new(), decoding: Decoding::Alone, max_tokens: 1 },
+            cut: false,
+        }
+    }
+
+    fn sample(sample: u32) -> Answer {
+        let text = Sample {
+            prompt: "p".to_owned(),
+            completion: "c\u{2028}".to_owned(),
+            extracted: "c".to_owned(),
+            end: EndReason::Length,
+            tokens: 1,
+        };
+        Answer::Sample { sample, text }
+    }
+
+    #[test]
+    fn samples_of_one_question_stand_for_no_other() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a/task.jsonl");
+        let questions = [question(0), question(1)];
+        let mut log = AnswerLog::open(&path, &questions).unwrap();
+        log.push(&questions, [0, 1, 2].map(|number| (0, sample(number)))).unwrap();
+        assert!(log.lacks(&questions, 1) && !log.lacks(&questions[..1], 3) && log.lacks(&questions[..1], 4));
+        log.push(&questions, [(1, sample(0))]).unwrap();
+        // Read back, with a line that a crash cut.
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes.extend(b"{\"doc_id\": 1, \"key\"");
+        std::fs::write(&path, bytes).unwrap();
+        let log = AnswerLog::open(&path, &questions).unwrap();
+        assert!(!log.lacks(&questions, 1) && log.lacks(&questions, 2));
+        assert_eq!(log.samples[&(0, 2)].completion, "c\u{2028}");
+        let other = Question { key: "another".to_owned(), ..question(1) };
+        let error = AnswerLog::open(&path, &[question(0), other]).unwrap_err().to_string();
+        assert!(error.contains("line 4") && error.contains("another question"), "{error}");
     }
 }

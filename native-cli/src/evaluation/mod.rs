@@ -211,10 +211,12 @@ impl Benchmarks {
             for (data, questions) in self.tasks.iter().zip(&questions) {
                 logs.push(AnswerLog::open(&folder.join(format!("{}.jsonl", data.task)), questions)?);
             }
-            let missing = self.tasks.iter().zip(&questions).zip(&logs).any(|((data, questions), log)| {
-                log.likelihoods.len() + log.samples.len()
-                    < questions.len() * self.settings.samples_of(data) as usize
-            });
+            let missing = self
+                .tasks
+                .iter()
+                .zip(&questions)
+                .zip(&logs)
+                .any(|((data, questions), log)| log.lacks(questions, self.settings.samples_of(data)));
             if missing {
                 apply(loaded, arms, form, context.replacement, &mut bound)?;
             }
