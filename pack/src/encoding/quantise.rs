@@ -1,20 +1,22 @@
 //! From the values of a block to codes and a scale.
 //!
-//! Plain IEEE operations in a fixed order: the same values give the same bits on any machine. Sums run
-//! in [`LANES`] partial sums, which is what lets the compiler use vectors without changing the order.
+//! Plain IEEE operations in a fixed order: the same values give the same bits on any machine. Several
+//! trial scales are summed side by side, which is what lets the compiler use vectors without changing
+//! the order of a sum.
 
 use super::BLOCK;
 use half::bf16;
 
-/// Partial sums.
+/// Trial scales that are looked at side by side.
 const LANES: usize = 8;
 /// 1.5 · 2²³: added to a number of magnitude below 2²², the sum's lowest bits are that number rounded to
 /// the nearest integer, ties to even. Unlike `round`, it needs no newer instruction to be fast.
 const ROUNDING: f32 = 12_582_912.0;
 
-/// Steps of tenths to either side of −8 that are tried for largest / scale (llama.cpp's
-/// `make_qx_quants` tries the same).
-const STEPS: i16 = 9;
+/// What largest / scale is in the trials: −8 and some tenths to either side (llama.cpp's
+/// `make_qx_quants` tries likewise).
+const TRIALS: [[f32; LANES]; 2] =
+    [[-8.0, -7.9, -7.8, -7.7, -7.6, -7.5, -7.4, -7.3], [-8.1, -8.2, -8.3, -8.4, -8.5, -8.6, -8.7, -7.2]];
 
 /// Words and scale of a block in `q8`.
 pub(super) fn quantise_q8(block: &[f32; BLOCK]) -> ([u32; 8], bf16) {
@@ -87,54 +89,56 @@ fn exp2(power: i32) -> f32 {
 /// 2⁻⁵⁰ and 2⁵⁰.
 fn best_scale(block: &[f32; BLOCK]) -> bf16 {
     let largest = largest(block);
-    // Codes for a fixed set of trial scales; of each, the scale that fits these codes best leaves an
-    // error of Σx² − (Σxc)² / Σc².
+    // Each trial gives codes; of these, the scale that fits them best, Σxc / Σc², leaves an error of
+    // Σx² − (Σxc)² / Σc².
     let mut best = (0.0, 0.0);
-    for step in -STEPS..=STEPS {
-        let per_unit = -(8.0 + 0.1 * f32::from(step)) / largest;
-        let (xc, cc) = products(block, per_unit);
-        let explained = xc * xc / cc;
-        if explained > best.0 {
-            best = (explained, xc / cc);
+    for trials in TRIALS {
+        let (xc, cc) = products(block, trials.map(|units| units / largest));
+        for (xc, cc) in xc.into_iter().zip(cc) {
+            let explained = xc * xc / cc;
+            if explained > best.0 {
+                best = (explained, xc / cc);
+            }
         }
     }
     // The scale is stored with 8 bits, so that its neighbours and the plain choices may be better.
-    let nearest = bf16::from_f32(best.1);
-    let neighbours = [nearest.to_bits(), nearest.to_bits() + 1, nearest.to_bits() - 1].map(bf16::from_bits);
+    let nearest = bf16::from_f32(best.1).to_bits();
+    let near = |step: i16| bf16::from_bits(nearest.wrapping_add_signed(step));
     let plain = [largest / -8.0, largest.abs() / 7.0].map(bf16::from_f32);
-    let mut chosen = (f32::INFINITY, nearest);
-    for scale in plain.into_iter().chain(neighbours) {
-        let error = squared_error(block, scale.to_f32());
-        if error < chosen.0 {
-            chosen = (error, scale);
+    let scales = [plain[0], plain[1], near(0), near(-1), near(1), near(-2), near(2), near(3)];
+    let errors = squared_errors(block, scales.map(bf16::to_f32));
+    let mut chosen = 0;
+    for (index, error) in errors.iter().enumerate() {
+        if *error < errors[chosen] {
+            chosen = index;
         }
     }
-    chosen.1
+    scales[chosen]
 }
 
-/// `Σ value · code` and `Σ code²` for the nearest codes of `value · per_unit`.
-fn products(block: &[f32; BLOCK], per_unit: f32) -> (f32, f32) {
+/// `Σ value · code` and `Σ code²` for the nearest codes of `value · per_unit`, for each of `per_unit`.
+fn products(block: &[f32; BLOCK], per_unit: [f32; LANES]) -> ([f32; LANES], [f32; LANES]) {
     let (mut xc, mut cc) = ([0.0; LANES], [0.0; LANES]);
-    for values in block.as_chunks::<LANES>().0 {
+    for &value in block {
         for lane in 0..LANES {
-            let units = values[lane] * per_unit;
-            let code = units.max(-8.0).min(7.0) + ROUNDING - ROUNDING;
-            xc[lane] += values[lane] * code;
+            let code = (value * per_unit[lane]).clamp(-8.0, 7.0) + ROUNDING - ROUNDING;
+            xc[lane] += value * code;
             cc[lane] += code * code;
         }
     }
-    (xc.iter().sum(), cc.iter().sum())
+    (xc, cc)
 }
 
-/// The squared error of the nearest codes for this scale.
-fn squared_error(block: &[f32; BLOCK], scale: f32) -> f32 {
+/// The squared errors of the nearest codes for each of these scales, none of them 0.
+fn squared_errors(block: &[f32; BLOCK], scales: [f32; LANES]) -> [f32; LANES] {
+    let per_unit = scales.map(f32::recip);
     let mut sums = [0.0; LANES];
-    for values in block.as_chunks::<LANES>().0 {
+    for &value in block {
         for lane in 0..LANES {
-            let code = (values[lane] / scale).max(-8.0).min(7.0) + ROUNDING - ROUNDING;
-            let error = values[lane] - code * scale;
+            let code = (value * per_unit[lane]).clamp(-8.0, 7.0) + ROUNDING - ROUNDING;
+            let error = value - code * scales[lane];
             sums[lane] += error * error;
         }
     }
-    sums.iter().sum()
+    sums
 }
