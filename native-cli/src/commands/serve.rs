@@ -1,30 +1,16 @@
 //! `codingspot serve`: the page and its models, on this machine only.
 
+mod headers;
+
 use crate::args::ServeArgs;
 use crate::output;
 use anyhow::Context as _;
 use axum::Router;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use headers::{FRAME, Headers};
 use std::net::{Ipv4Addr, SocketAddr};
 use tower_http::services::ServeDir;
-use tower_http::set_header::SetResponseHeaderLayer;
-
-/// Headers of every response. COOP and COEP isolate the page (shared memory, precise clocks); the
-/// policy allows compiling WebAssembly and nothing else that evaluates code.
-const HEADERS: [(HeaderName, &str); 7] = [
-    (
-        header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; \
-         style-src 'self'; img-src 'self' data:; font-src 'self'; base-uri 'none'; form-action 'none'; \
-         frame-ancestors 'none'",
-    ),
-    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-    (HeaderName::from_static("cross-origin-embedder-policy"), "require-corp"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::REFERRER_POLICY, "no-referrer"),
-    (header::CACHE_CONTROL, "no-cache"),
-];
 
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     anyhow::ensure!(
@@ -43,9 +29,19 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     })?;
     // ServeDir answers Range and conditional requests, and refuses paths that leave the directory.
     let files = ServeDir::new(&args.dir).precompressed_br().precompressed_gzip();
-    let router = HEADERS.into_iter().fold(Router::new().fallback_service(files), |router, (name, value)| {
-        router.layer(SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value)))
+    // Without the Python frame the page runs, and says that it has no Python.
+    let headers = Headers::new(std::fs::read_to_string(args.dir.join(FRAME)).ok().as_deref());
+    let add_headers = from_fn(move |request: Request, next: Next| {
+        let added: Vec<_> = headers.of(request.uri().path()).collect();
+        async move {
+            let mut response = next.run(request).await;
+            for (name, value) in added {
+                response.headers_mut().insert(name, value);
+            }
+            response
+        }
     });
+    let router = Router::new().fallback_service(files).layer(add_headers);
     output::result(&format!("http://{}/\n", listener.local_addr()?))?;
     output::note("Serving on this machine only; Ctrl+C ends it.");
     let interrupted = async { drop(tokio::signal::ctrl_c().await) };
