@@ -14,7 +14,7 @@ const TENSORS: [(&str, &[u64]); 5] = [
 ];
 
 fn manifest(encoding: Encoding) -> Manifest {
-    let plan = plan(TENSORS, encoding).unwrap();
+    let plan = plan(TENSORS, encoding).expect("all of them have a form");
     let hash = "ab".repeat(32);
     let tensors = TENSORS
         .iter()
@@ -149,7 +149,7 @@ fn what_does_not_fit_together_is_refused() {
     let text = String::from_utf8(manifest(Encoding::Q8).to_bytes().unwrap()).unwrap();
     let newer = text.replacen("\"format\":1", "\"format\":2", 1);
     assert!(matches!(Manifest::parse(newer.as_bytes()), Err(ManifestError::Version { found: 2 })));
-    let long = vec![b' '; 1 + (MAX_MANIFEST_BYTES as usize)];
+    let long = vec![b' '; 1 + usize::try_from(MAX_MANIFEST_BYTES).unwrap()];
     assert!(matches!(Manifest::parse(&long), Err(ManifestError::TooLong { .. })));
     for bad in ["", "{}", "[1]", "{\"format\":1}", "\u{0}"] {
         assert!(matches!(Manifest::parse(bad.as_bytes()), Err(ManifestError::Malformed(_))), "{bad}");
