@@ -25,7 +25,7 @@ pub(super) fn write(values: &[u32], parameter: u8, out: &mut Vec<u8>) {
             quotient -= 32;
         }
         // That many ones, and a zero.
-        bits.push((1 << quotient) - 1, quotient as u32 + 1);
+        bits.push((1 << quotient) - 1, u32::try_from(quotient).expect("the loop left less than 32") + 1);
         bits.push(value & low_bits(parameter), u32::from(parameter));
     }
     bits.finish();

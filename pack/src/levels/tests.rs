@@ -106,6 +106,7 @@ fn ticks_go_from_one_to_all_and_include_what_was_published() {
     }
     assert!(counts.is_sorted_by(|a, b| a < b) && counts.len() <= 204);
     // From where neighbours differ, steps have one ratio: 1.083.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded, not negative")]
     let ticks: Vec<u64> =
         (60..200).map(|t| 8_031_875_f64.powf(f64::from(t) / 199.0).round() as u64).collect();
     assert!(ticks.iter().all(|tick| counts.contains(tick)));

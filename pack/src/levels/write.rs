@@ -49,8 +49,7 @@ pub fn write_levels(header: &LevelsHeader, tensor: &[u16], offset: &[u32]) -> Re
                     let reason = format!("offset {offset} of {} is outside it, or there twice", of.name);
                     return Err(malformed(reason));
                 }
-                // Both are offsets of 32 bits.
-                values.push(offset - next as u32);
+                values.push(u32::try_from(u64::from(offset) - next).expect("no more than the offset"));
                 next = u64::from(offset) + 1;
             }
             write_segment(&values, &mut out);
