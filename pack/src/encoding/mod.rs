@@ -19,6 +19,7 @@ use half::{bf16, f16};
 use quantise::{quantise_q4, quantise_q8};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 /// Elements that share a scale.
@@ -145,15 +146,36 @@ impl PackedRows {
     /// From the bytes that [`Self::extend_bytes`] makes of a `[rows, cols]` matrix; `None` when there are
     /// more or fewer bytes, or the encoding does not fit.
     pub fn from_bytes(bytes: &[u8], rows: u64, cols: u64, encoding: Encoding) -> Option<Self> {
-        let (words, scales) = (encoding.num_words(rows, cols), encoding.num_scale_words(rows, cols));
-        let all = words.checked_add(scales)?.checked_mul(4)?;
-        if bytes.len() as u64 != all || !encoding.fits(cols) {
+        Self::rows_from_bytes(bytes, rows, cols, encoding, 0..rows)
+    }
+
+    /// As [`Self::from_bytes`], the rows `wanted` alone; `None` also when some of them are not there.
+    pub fn rows_from_bytes(
+        bytes: &[u8],
+        rows: u64,
+        cols: u64,
+        encoding: Encoding,
+        wanted: Range<u64>,
+    ) -> Option<Self> {
+        let words = encoding.num_words(rows, cols);
+        let all = words.checked_add(encoding.num_scale_words(rows, cols))?.checked_mul(4)?;
+        if bytes.len() as u64 != all || !encoding.fits(cols) || wanted.end > rows {
             return None;
         }
         let (words, scales) = bytes.split_at(usize::try_from(4 * words).ok()?);
-        let decode =
-            |bytes: &[u8]| bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
-        Some(Self { words: decode(words), scales: decode(scales) })
+        let place = |row: u64, width: u64| usize::try_from(width * encoding.num_words(row, cols)).ok();
+        let words = words.get(place(wanted.start, 4)?..place(wanted.end, 4)?)?;
+        let words = words.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
+        if !encoding.has_scales() {
+            return Some(Self { words, scales: Vec::new() });
+        }
+        // Little endian words of two scales each are one scale after another.
+        let place = |row: u64| usize::try_from(2 * (row * cols / BLOCK as u64)).ok();
+        let scales = scales.get(place(wanted.start)?..place(wanted.end)?)?;
+        let (pairs, last) = scales.as_chunks::<4>();
+        let mut scales: Vec<u32> = pairs.iter().map(|pair| u32::from_le_bytes(*pair)).collect();
+        scales.extend(last.first_chunk().map(|half| u32::from(u16::from_le_bytes(*half))));
+        Some(Self { words, scales })
     }
 }
 

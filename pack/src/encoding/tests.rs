@@ -108,6 +108,30 @@ proptest! {
 }
 
 #[test]
+fn any_rows_are_taken_out_of_bytes() {
+    // Three blocks a row, so that rows begin in either half of a scale word.
+    let (rows, cols) = (5, 96);
+    let values = weights(rows * cols, 4);
+    for encoding in Encoding::ALL {
+        let mut bytes = Vec::new();
+        let packed = pack_rows(&values, cols, encoding);
+        packed.extend_bytes(&mut bytes);
+        let all = unpack_rows(&packed.words, &packed.scales, cols, encoding);
+        for start in 0..=rows {
+            for end in start..=rows {
+                let wanted = start as u64..end as u64;
+                let part = PackedRows::rows_from_bytes(&bytes, rows as u64, cols as u64, encoding, wanted);
+                let part = part.expect("they are there");
+                let part = unpack_rows(&part.words, &part.scales, cols, encoding);
+                assert_eq!(part, all[start * cols..end * cols], "{encoding} {start}..{end}");
+            }
+        }
+        let past = 4..rows as u64 + 1;
+        assert_eq!(PackedRows::rows_from_bytes(&bytes, rows as u64, cols as u64, encoding, past), None);
+    }
+}
+
+#[test]
 fn words_lie_as_the_format_says() {
     let q8 = PackedRows { words: vec![0x81_7F_FF_01; 8], scales: vec![0x4000_3F80] };
     let values = unpack_rows(&q8.words, &q8.scales, 32, Encoding::Q8);

@@ -240,12 +240,19 @@ impl Manifest {
 
     /// The pieces in order: of tensors, of rows, and of bytes in the shards.
     pub fn pieces(&self) -> impl Iterator<Item = Piece<'_>> {
-        self.tensors.iter().enumerate().flat_map(|(tensor, entry)| {
-            entry.pieces.iter().scan(0, move |next_row, place| {
-                let first_row = *next_row;
-                *next_row += place.rows;
-                Some(Piece::new(tensor, entry, first_row, place))
-            })
+        (0..self.tensors.len()).flat_map(|tensor| self.pieces_of(tensor))
+    }
+
+    /// The pieces of one tensor, in order.
+    ///
+    /// # Panics
+    /// When there is no tensor of this index.
+    pub fn pieces_of(&self, tensor: usize) -> impl Iterator<Item = Piece<'_>> {
+        let entry = &self.tensors[tensor];
+        entry.pieces.iter().scan(0, move |next_row, place| {
+            let first_row = *next_row;
+            *next_row += place.rows;
+            Some(Piece::new(tensor, entry, first_row, place))
         })
     }
 

@@ -74,25 +74,46 @@ impl<'a> Piece<'a> {
         }
     }
 
+    /// Checks length and hash of its bytes.
+    ///
+    /// # Errors
+    /// [`PieceError`].
+    pub fn check(&self, bytes: &[u8]) -> Result<(), PieceError> {
+        if bytes.len() as u64 != self.range.end - self.range.start {
+            return Err(self.length_error(bytes));
+        }
+        let found = blake3::hash(bytes).to_string();
+        if found != self.blake3 {
+            let (tensor, first_row) = (self.name.to_owned(), self.first_row);
+            return Err(PieceError::Hash { tensor, first_row, found, expected: self.blake3.to_owned() });
+        }
+        Ok(())
+    }
+
     /// Its rows, from its bytes, once length and hash are right.
     ///
     /// # Errors
     /// [`PieceError`].
     pub fn decode(&self, bytes: &[u8]) -> Result<PackedRows, PieceError> {
-        let (tensor, first_row) = (self.name.to_owned(), self.first_row);
-        let length = PieceError::Length {
-            tensor: tensor.clone(),
-            first_row,
+        self.check(bytes)?;
+        self.rows(bytes, 0..self.rows)
+    }
+
+    /// Some of its rows, counted from its first, from bytes that [`Self::check`] took.
+    ///
+    /// # Errors
+    /// [`PieceError::Length`] when there are other bytes, or fewer rows.
+    pub fn rows(&self, bytes: &[u8], rows: Range<u64>) -> Result<PackedRows, PieceError> {
+        PackedRows::rows_from_bytes(bytes, self.rows, self.cols, self.encoding, rows)
+            .ok_or_else(|| self.length_error(bytes))
+    }
+
+    fn length_error(&self, bytes: &[u8]) -> PieceError {
+        PieceError::Length {
+            tensor: self.name.to_owned(),
+            first_row: self.first_row,
             found: bytes.len() as u64,
             expected: self.range.end - self.range.start,
-        };
-        if bytes.len() as u64 != self.range.end - self.range.start {
-            return Err(length);
         }
-        let found = blake3::hash(bytes).to_string();
-        if found != self.blake3 {
-            return Err(PieceError::Hash { tensor, first_row, found, expected: self.blake3.to_owned() });
-        }
-        PackedRows::from_bytes(bytes, self.rows, self.cols, self.encoding).ok_or(length)
     }
 }
