@@ -41,11 +41,13 @@
         try {
           delete place[name];
         } catch {
-          // Not to be deleted: hidden below, where even that can be done.
+          // Hidden below, where that can be done.
         }
       }
     }
-    // Interfaces of removed objects stay reachable through what is kept; hide names that are left.
+    // The interpreter's own last words go nowhere: what a program writes comes through its streams.
+    for (const name of Object.keys(console)) console[name] = () => {};
+    // A name that could not be deleted is hidden.
     for (const name of ['fetch', 'XMLHttpRequest', 'WebSocket', 'EventSource', 'importScripts', 'Worker', 'postMessage']) {
       try {
         Object.defineProperty(scope, name, { value: undefined, writable: false, configurable: false });

@@ -49,7 +49,7 @@ export async function serveFolder(folder, { isolated, files = {} }) {
     let path = decodeURIComponent(new URL(request.url, 'http://host').pathname);
     requests.push(path);
     if (path.endsWith('/')) path += 'index.html';
-    let body = files[path];
+    let body = files[path] === undefined ? undefined : Buffer.from(files[path]);
     try {
       body ??= readFileSync(join(folder, normalize(path)));
     } catch {
