@@ -61,6 +61,14 @@ pub fn percent(value: f64) -> String {
     format!("{text} %")
 }
 
+/// With a capital letter and a full stop.
+pub fn capitalized(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    let end = if sentence.ends_with('.') { "" } else { "." };
+    format!("{first}{}{end}", letters.as_str())
+}
+
 /// Time that is left: `about 44 s left`, `about 2 min left`.
 pub fn time_left(seconds: f64) -> String {
     if seconds < 90.0 {
@@ -96,6 +104,12 @@ mod tests {
     fn percents_have_two_digits_that_count() {
         let texts = [0.0, 0.002_499, 0.01, 0.09, 0.25, 0.000_018_6, 12.0].map(percent);
         assert_eq!(texts, ["0 %", "0.0025 %", "0.01 %", "0.09 %", "0.25 %", "0.000019 %", "12 %"]);
+    }
+
+    #[test]
+    fn sentences_have_a_beginning_and_an_end() {
+        assert_eq!(capitalized("it is bad"), "It is bad.");
+        assert_eq!(capitalized("It is."), "It is.");
     }
 
     #[test]

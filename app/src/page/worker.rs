@@ -4,7 +4,7 @@ use crate::protocol::{FromEngine, ToEngine, decode, encode};
 use gloo::events::EventListener;
 use js_sys::{Array, Uint8Array};
 use wasm_bindgen::{JsCast as _, JsValue};
-use web_sys::{ErrorEvent, Event, MessageEvent, Worker, WorkerOptions, WorkerType};
+use web_sys::{ErrorEvent, Event, File, MessageEvent, Worker, WorkerOptions, WorkerType};
 
 /// The program that the worker runs.
 const SCRIPT: &str = "./engine-boot.js";
@@ -30,7 +30,10 @@ impl Engine {
         let unreadable = on_failure.clone();
         let message = EventListener::new(&worker, "message", move |event: &Event| {
             let event: &MessageEvent = event.unchecked_ref();
-            match decode(&Uint8Array::new(&event.data()).to_vec()) {
+            let data = event.data();
+            // The bytes are the first element of an array.
+            let bytes = if Array::is_array(&data) { Array::from(&data).get(0) } else { data };
+            match decode(&Uint8Array::new(&bytes).to_vec()) {
                 Ok(message) => on_message(message),
                 Err(error) => unreadable(&format!("its message can't be read: {error}")),
             }
@@ -46,10 +49,14 @@ impl Engine {
         Ok(Self { worker, _listeners: [message, message_error, error] })
     }
 
-    /// Sends a message; its bytes are transferred, not copied.
-    pub(super) fn send(&self, message: &ToEngine) -> Result<(), String> {
+    /// Sends a message and files with it; the message's bytes are transferred, not copied.
+    pub(super) fn send(&self, message: &ToEngine, files: &[File]) -> Result<(), String> {
         let buffer = Uint8Array::from(encode(message).as_slice()).buffer();
-        self.worker.post_message_with_transfer(&buffer, &Array::of1(&buffer)).map_err(|error| reason(&error))
+        let parts = Array::of1(&buffer);
+        for file in files {
+            parts.push(file);
+        }
+        self.worker.post_message_with_transfer(&parts, &Array::of1(&buffer)).map_err(|error| reason(&error))
     }
 }
 

@@ -7,19 +7,27 @@ use leptos::prelude::*;
 #[component]
 pub(crate) fn Alert() -> impl IntoView {
     let app = App::get();
-    let text = app.watch(|state| state.alert.clone());
-    let dismiss = move |_| {
-        app.act(|state| {
-            state.dismiss();
-            Vec::new()
-        });
-    };
+    let alert = app.watch(|state| state.alert.clone());
     move || {
-        text.get().map(|text| {
+        alert.get().map(|alert| {
+            let actions = alert.actions.into_iter().map(|action| {
+                let (name, label) = (action.name(), action.label());
+                view! {
+                    <button type="button" data-testid=name on:click=move |_| app.take_action(&action)>
+                        {label}
+                    </button>
+                }
+            });
             view! {
-                <div class="alert" role="alert" data-testid="alert">
-                    <p>{text}</p>
-                    <button type="button" class="plain" data-testid="dismiss" on:click=dismiss>
+                <div class="alert" role="alert" data-testid="alert" data-kind=alert.kind.name()>
+                    <p>{alert.text}</p>
+                    {actions.collect_view()}
+                    <button
+                        type="button"
+                        class="plain"
+                        data-testid="dismiss"
+                        on:click=move |_| app.change(|state| state.dismiss())
+                    >
                         "Dismiss"
                     </button>
                 </div>

@@ -1,7 +1,7 @@
 //! How many parameters are zero.
 
 use crate::page::app::App;
-use crate::page::slider::{LAST_TICK, PRESETS_PERCENT, count_for_percent};
+use crate::page::slider::{LAST_TICK, PRESETS_PERCENT, Scale, count_for_percent};
 use crate::page::state::State;
 use leptos::prelude::*;
 
@@ -10,15 +10,26 @@ use leptos::prelude::*;
 pub(crate) fn KControl() -> impl IntoView {
     let app = App::get();
     let tick = app.watch(State::tick);
+    let last = app.watch(|state| state.scale().as_ref().map_or(LAST_TICK, Scale::last_tick));
     let text = app.watch(State::count_text);
-    let has_spot = app.watch(|state| state.spot.is_some());
+    let can_choose = app.watch(|state| state.scale().is_some());
     let preview = move |event| {
         if let Ok(tick) = event_target_value(&event).parse() {
-            app.act(|state| {
-                state.preview_tick(tick);
-                Vec::new()
-            });
+            app.change(|state| state.preview_tick(tick));
         }
+    };
+    // A page is ten ticks; browsers take a tenth of the range.
+    let keys = move |event: web_sys::KeyboardEvent| {
+        let step = match event.key().as_str() {
+            "PageUp" => 10,
+            "PageDown" => -10,
+            _ => return,
+        };
+        event.prevent_default();
+        app.act(|state| {
+            state.preview_tick(state.tick().saturating_add_signed(step).min(last.get_untracked()));
+            state.commit_count()
+        });
     };
     view! {
         <div class="k">
@@ -31,21 +42,18 @@ pub(crate) fn KControl() -> impl IntoView {
                 id="k-slider"
                 data-testid="k-slider"
                 min="0"
-                max=LAST_TICK
+                max=last
                 step="1"
                 aria-valuetext=text
-                aria-describedby="k-hint"
-                disabled=move || !has_spot.get()
+                disabled=move || !can_choose.get()
                 prop:value=move || tick.get().to_string()
                 on:input=preview
                 on:change=move |_| app.act(State::commit_count)
+                on:keydown=keys
             />
             <div class="presets" role="group" aria-label="Preset shares">
                 {PRESETS_PERCENT.map(|percent| view! { <Preset percent/> }).collect_view()}
             </div>
-            <p class="hint" id="k-hint">
-                "At 0 both panes are alike. After a run, a new value runs the right pane again."
-            </p>
         </div>
     }
 }
@@ -58,11 +66,11 @@ fn Preset(
 ) -> impl IntoView {
     let app = App::get();
     let count_of = move |state: &State| {
-        state.spot.as_ref().map(|spot| count_for_percent(spot.parameters_in_scope, percent))
+        let count = count_for_percent(state.in_scope()?, percent);
+        // With levels, the nearest one stands for the share.
+        Some(state.scale().map_or(count, |scale| scale.nearest(count)))
     };
-    let available = app.watch(move |state| {
-        count_of(state).zip(state.spot.as_ref()).is_some_and(|(count, spot)| count <= spot.len)
-    });
+    let available = app.watch(move |state| count_of(state).is_some());
     let chosen = app.watch(move |state| count_of(state) == Some(state.count));
     let choose = move |_| {
         app.act(|state| {

@@ -1,49 +1,58 @@
 //! The whole page.
 
+use super::ab_panel::AbPanel;
 use super::alert::Alert;
-use super::arm_pane::ArmPane;
-use super::backend::BackendChip;
-use super::findings::Findings;
+use super::figures::{DosePanel, LanguageFigures, LocationFigure};
+use super::header::Header;
+use super::heatmap::HeatMap;
 use super::k_control::KControl;
+use super::languages::LanguageLosses;
 use super::loader::Loader;
+use super::panel::Panel;
 use super::prompt::Prompt;
-use super::scope::ScopeChoice;
+use super::score_code::ScoreCode;
+use super::spot_choice::SpotChoiceFields;
+use super::tests::PythonTests;
 use crate::page::app::App;
-use crate::protocol::Arm;
 use leptos::prelude::*;
 
-/// Header, controls, panes, footer.
+/// Header, controls, arms, panels, footer.
 #[component]
 pub(crate) fn Page() -> impl IntoView {
     let phase = App::get().watch(|state| state.phase.name());
     view! {
-        <header class="top">
-            <div class="title">
-                <h1>"Coding Spot"</h1>
-                <BackendChip/>
-            </div>
-            <p class="intro">
-                "A paper claims that a very small set of a language model's parameters carries its ability to code: \
-                 its coding spot. This page loads a small model, sets the parameters of its spot to zero, and shows \
-                 what it writes with them and without them, side by side. You choose how many."
-            </p>
-        </header>
+        <Header/>
         <main data-testid="app" data-state=phase>
             <Alert/>
             <Loader/>
-            <div class="controls">
-                <Prompt/>
-                <section class="card" aria-labelledby="spot-title">
-                    <h2 id="spot-title">"Spot"</h2>
-                    <KControl/>
-                    <ScopeChoice/>
-                </section>
+            <Prompt/>
+            <section class="card spot" aria-labelledby="spot-title">
+                <h2 id="spot-title">"Spot"</h2>
+                <SpotChoiceFields/>
+            </section>
+            <div class="card sticky">
+                <KControl/>
             </div>
-            <div class="panes">
-                <ArmPane arm=Arm::Original/>
-                <ArmPane arm=Arm::Spot/>
+            <AbPanel/>
+            <div class="panels">
+                <Panel name="where" title="Where: layers and modules">
+                    <HeatMap/>
+                    <LocationFigure/>
+                </Panel>
+                <Panel name="how-much" title="How much: dose and response">
+                    <DosePanel/>
+                </Panel>
+                <Panel name="languages" title="Languages: overlap and loss">
+                    <LanguageLosses/>
+                    <LanguageFigures/>
+                </Panel>
+                <Panel name="tests" title="Tests: Python, pass or fail">
+                    <PythonTests/>
+                </Panel>
+                <Panel name="your-code" title="The spot of your own code">
+                    <ScoreCode/>
+                </Panel>
             </div>
-            <Findings/>
         </main>
         <footer class="bottom">
             <p>
@@ -52,7 +61,8 @@ pub(crate) fn Page() -> impl IntoView {
             </p>
             <p>
                 "NLL is the mean negative log-likelihood of the tokens that a pane shows, as its own model scores \
-                 them, in nats per token: low means that the model was sure of what it wrote."
+                 them, in nats per token: low means that the model was sure of them. ΔNLL is the arm's less the \
+                 original's on the same tokens after the same text."
             </p>
         </footer>
     }

@@ -1,56 +1,36 @@
 //! What the model continues.
 
-use super::loader::focus_if_lost;
+use super::focus::pass_focus;
+use super::mode::ModeChoice;
 use super::settings::SettingsFields;
 use crate::page::app::App;
-use crate::page::state::{Settings, State};
-use gloo::timers::callback::Timeout;
+use crate::page::state::State;
 use leptos::ev;
 use leptos::html::Button;
 use leptos::prelude::*;
 
-const FIRST_PROMPT: &str = "fn main() {\n    let mut total = 0;\n    for i in 0..10 {\n";
-
-/// Prompt, settings, and the buttons that generate and stop.
+/// Prompt, mode, settings, and the buttons that generate, stop and go on.
 #[component]
 pub(crate) fn Prompt() -> impl IntoView {
     let app = App::get();
-    let prompt = RwSignal::new(FIRST_PROMPT.to_owned());
-    let settings = RwSignal::new(Settings::default());
-    let progress = app.watch(State::run_text);
-    let running = app.watch(|state| state.run_text().is_some());
+    let running = app.watch(State::is_running);
     let can_generate = app.watch(State::can_generate);
     let can_stop = app.watch(State::can_stop);
+    let can_continue = app.watch(State::can_continue);
+    let has_model = app.watch(|state| state.model.is_some());
     let generate_button = NodeRef::<Button>::new();
     let stop_button = NodeRef::<Button>::new();
+    pass_focus(running, stop_button, generate_button);
 
-    let generate = move || {
-        app.act(|state| state.generate(prompt.get_untracked(), &settings.read_untracked()));
-    };
     let keys = window_event_listener(ev::keydown, move |event| {
         if event.key() == "Enter" && (event.ctrl_key() || event.meta_key()) {
             event.prevent_default();
-            generate();
+            app.generate();
         } else if event.key() == "Escape" && can_stop.get_untracked() {
             app.act(State::stop);
         }
     });
     on_cleanup(move || keys.remove());
-
-    // The button with the focus goes away: the focus goes on to the one that takes its place.
-    Effect::new(move |before: Option<bool>| {
-        let running = running.get();
-        if before.is_some_and(|before| before != running) {
-            Timeout::new(0, move || {
-                let next = if running { stop_button } else { generate_button };
-                if let Some(button) = next.get_untracked() {
-                    focus_if_lost(&button);
-                }
-            })
-            .forget();
-        }
-        running
-    });
 
     view! {
         <form
@@ -59,7 +39,7 @@ pub(crate) fn Prompt() -> impl IntoView {
             novalidate
             on:submit=move |event| {
                 event.prevent_default();
-                generate();
+                app.generate();
             }
         >
             <h2 id="prompt-title">
@@ -72,8 +52,8 @@ pub(crate) fn Prompt() -> impl IntoView {
                 spellcheck="false"
                 autocapitalize="off"
                 autocomplete="off"
-                prop:value=FIRST_PROMPT
-                on:input=move |event| prompt.set(event_target_value(&event))
+                prop:value=app.prompt
+                on:input=move |event| app.prompt.set(event_target_value(&event))
             ></textarea>
             <div class="actions">
                 <Show
@@ -89,6 +69,16 @@ pub(crate) fn Prompt() -> impl IntoView {
                             >
                                 "Generate"
                             </button>
+                            <Show when=move || can_continue.get()>
+                                <button
+                                    type="button"
+                                    class="plain"
+                                    data-testid="continue"
+                                    on:click=move |_| app.act(State::continue_run)
+                                >
+                                    "Continue"
+                                </button>
+                            </Show>
                         }
                     }
                 >
@@ -103,11 +93,12 @@ pub(crate) fn Prompt() -> impl IntoView {
                         "Stop"
                     </button>
                 </Show>
-                <p class="hint" data-testid="run-progress">
-                    {move || progress.get().unwrap_or_else(|| "Ctrl+Enter generates, Esc stops.".to_owned())}
+                <p class="hint">
+                    {move || if has_model.get() { "Ctrl+Enter generates, Esc stops." } else { "Load a model to generate." }}
                 </p>
             </div>
-            <SettingsFields settings/>
+            <ModeChoice/>
+            <SettingsFields settings=app.settings/>
         </form>
     }
 }
