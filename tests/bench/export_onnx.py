@@ -1,6 +1,6 @@
 """Writes a Llama checkpoint as an ONNX decoder with a cache of keys and values, as onnxruntime-genai's model builder makes them.
 
-    python tests/bench/export_onnx.py MODEL OUT.onnx [--form f32|q4] [--context N]
+    python tests/bench/export_onnx.py MODEL OUT.onnx [--form f32|q4] [--context N] [--accuracy-level 0|4]
 
 Weights go to OUT.onnx.data beside it. What the graph is made of, in the builder's form for WebGPU: query, key and value in one
 product; GroupQueryAttention with rotary embedding inside, on a cache of fixed length whose past and present may share one buffer;
@@ -25,15 +25,14 @@ import q4  # noqa: E402
 from checkpoint import Checkpoint, UnsupportedCheckpoint  # noqa: E402
 
 CONTRIB = "com.microsoft"
-# 4 lets a backend round activations to eight bits where it has a kernel for it: the builder's default for these operators.
-ACCURACY_LEVEL = 4
 
 
 class Decoder:
     """Nodes and weights of the graph as they are added."""
 
-    def __init__(self, checkpoint: Checkpoint, form: str, context: int):
+    def __init__(self, checkpoint: Checkpoint, form: str, context: int, accuracy_level: int):
         self.checkpoint, self.shape, self.form, self.context = checkpoint, checkpoint.shape, form, context
+        self.accuracy_level = accuracy_level
         self.nodes, self.weights = [], []
 
     def weight(self, name: str, values: np.ndarray) -> str:
@@ -59,7 +58,7 @@ class Decoder:
     def quantized_product(self, name: str, rows: int, columns: int, source: str, codes: str, scales: str):
         self.node(
             "MatMulNBits", [source, codes, scales], [name], CONTRIB,
-            K=columns, N=rows, bits=4, block_size=q4.BLOCK, accuracy_level=ACCURACY_LEVEL,
+            K=columns, N=rows, bits=4, block_size=q4.BLOCK, accuracy_level=self.accuracy_level,
         )
 
     def norm(self, name: str, gain: np.ndarray, stream: str, update: str | None) -> tuple[str, str]:
@@ -173,12 +172,13 @@ def main():
     parser.add_argument("out", type=Path)
     parser.add_argument("--form", choices=("f32", "q4"), default="f32")
     parser.add_argument("--context", type=int, default=256, help="length of the cache, in positions")
+    parser.add_argument("--accuracy-level", type=int, choices=(0, 4), default=0, help="4: q4 products may round activations to eight bits")
     arguments = parser.parse_args()
     try:
         checkpoint = Checkpoint(arguments.model)
     except UnsupportedCheckpoint as error:
         sys.exit(f"export_onnx: {error}")
-    model = Decoder(checkpoint, arguments.form, arguments.context).model()
+    model = Decoder(checkpoint, arguments.form, arguments.context, arguments.accuracy_level).model()
     data = arguments.out.with_name(arguments.out.name + ".data")
     data.unlink(missing_ok=True)  # onnx appends to a file that is there
     onnx.save(model, arguments.out, save_as_external_data=True, location=data.name, size_threshold=1024)
