@@ -7,6 +7,7 @@ use codingspot_core::ablate::Replacement;
 use codingspot_core::checkpoint::CheckpointDtype;
 use codingspot_core::score::Estimator;
 use codingspot_core::spot::{Group, Scope};
+use codingspot_pack::Encoding;
 use codingspot_tasks::program::Language;
 use codingspot_tasks::task::Task;
 use std::num::NonZeroUsize;
@@ -58,6 +59,8 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// Run completions of a code benchmark, in a sandbox, and count those that pass
     Execute(ExecuteArgs),
+    /// Write the web form of a checkpoint: pieces with hashes, in 4 to 32 bits, and spots by levels
+    Pack(PackArgs),
     /// Serve the page and its models to a browser on this machine
     Serve(ServeArgs),
     /// Write random weights of any Llama's shape, for runs that ask what fits and how fast it is
@@ -195,6 +198,30 @@ impl From<StorageChoice> for CheckpointDtype {
             StorageChoice::Bf16 => Self::Bf16,
             StorageChoice::F16 => Self::F16,
             StorageChoice::F32 => Self::F32,
+        }
+    }
+}
+
+/// How a pack holds weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EncodingChoice {
+    /// 4 bits and a scale for 32 weights: 0.5625 bytes a weight
+    Q4,
+    /// 8 bits and a scale for 32 weights: 1.0625 bytes a weight
+    Q8,
+    /// IEEE half
+    F16,
+    /// IEEE single: exact
+    F32,
+}
+
+impl From<EncodingChoice> for Encoding {
+    fn from(choice: EncodingChoice) -> Self {
+        match choice {
+            EncodingChoice::Q4 => Self::Q4,
+            EncodingChoice::Q8 => Self::Q8,
+            EncodingChoice::F16 => Self::F16,
+            EncodingChoice::F32 => Self::F32,
         }
     }
 }
@@ -844,6 +871,42 @@ pub(crate) struct ServeArgs {
     /// Port on 127.0.0.1; 0 takes a free one
     #[arg(long, default_value_t = 8080)]
     pub(crate) port: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PackArgs {
+    /// Directory with config.json and safetensors files, or ORG/NAME[@REVISION] on the hub
+    pub(crate) model: PathBuf,
+    /// Spot file to pack with it (repeatable); spot-NAME.safetensors is called NAME
+    #[arg(long)]
+    pub(crate) spot: Vec<PathBuf>,
+    /// How matrices are held; vectors stay in f32 [default: by size: q4; below 100 million parameters f16, or
+    /// f32 where the checkpoint is and has fewer than 20 million]
+    #[arg(long, value_enum)]
+    pub(crate) encoding: Option<EncodingChoice>,
+    /// What it is called [default: the model's name]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Catalogue of a page (models/index.json) to put it into, in place of one of its name
+    #[arg(long, value_name = "FILE")]
+    pub(crate) index: Option<PathBuf>,
+    /// Directory with LANG.jsonl, LANG.jsonl.gz or LANG.parquet, to measure what the encoding costs
+    #[arg(long)]
+    pub(crate) corpus: Option<PathBuf>,
+    /// Documents of the corpus are cut to this many tokens
+    #[arg(long, default_value_t = 512, value_parser = seq_len, requires = "corpus")]
+    pub(crate) seq_len: usize,
+    /// At most this many documents a language
+    #[arg(long, value_parser = positive, requires = "corpus")]
+    pub(crate) limit: Option<usize>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// Directory to create; a pack that is there is replaced
+    #[arg(short, long)]
+    pub(crate) out: PathBuf,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

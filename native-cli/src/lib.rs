@@ -15,6 +15,7 @@ mod memory;
 mod model;
 mod output;
 mod overlap;
+mod pack;
 mod parquet;
 #[cfg(test)]
 #[path = "../tests/common/parquet_file.rs"]
@@ -30,6 +31,7 @@ mod study;
 mod sweep;
 mod synth;
 mod table;
+mod weights;
 
 use clap::Parser as _;
 use std::process::ExitCode;

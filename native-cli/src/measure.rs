@@ -1,12 +1,16 @@
 //! Loss per language of a model and of its ablated forms.
 
+use crate::corpus::CorpusDirectory;
 use crate::progress::Progress;
 use crate::results::{ORIGINAL, ResultRow};
+use anyhow::Context as _;
 use codingspot_core::ablate::{Ablation, Replacement};
 use codingspot_core::checkpoint::LoadedModel;
+use codingspot_core::corpus::documents_for_loss;
 use codingspot_core::eval::{document_losses, mean_loss};
 use codingspot_core::llama::RotaryTable;
 use codingspot_core::spot::Spot;
+use codingspot_core::tokenizer::Tokenizer;
 use std::ops::ControlFlow;
 
 /// The documents of one language, as tokens.
@@ -14,6 +18,24 @@ use std::ops::ControlFlow;
 pub(crate) struct Subset {
     pub(crate) name: String,
     pub(crate) rows: Vec<Vec<u32>>,
+}
+
+/// Reads the documents of `languages`, at most `limit` of each, as tokens of at most `seq_len`.
+pub(crate) fn subsets(
+    corpus: &CorpusDirectory,
+    languages: &[String],
+    tokenizer: Option<&Tokenizer>,
+    seq_len: usize,
+    limit: Option<usize>,
+) -> anyhow::Result<Vec<Subset>> {
+    let subset = |language: &String| {
+        let mut documents = corpus.read(language)?;
+        documents.truncate(limit.unwrap_or(usize::MAX));
+        let rows = documents_for_loss(&documents, tokenizer, seq_len)
+            .with_context(|| format!("the corpus of {language} was refused"))?;
+        Ok(Subset { name: language.clone(), rows })
+    };
+    languages.iter().map(subset).collect()
 }
 
 /// A set of parameters that is measured at several k.

@@ -1,8 +1,10 @@
-//! A model's directory: config.json, tokenizer.json and safetensors files, mapped into memory.
+//! A model's directory: config.json, tokenizer.json and safetensors files or a web pack's, mapped into memory.
 
 use crate::hub;
 use crate::output;
+use crate::pack::PackSource;
 use crate::progress::Progress;
+use crate::weights::Weights;
 use anyhow::Context as _;
 use codingspot_core::Device;
 use codingspot_core::checkpoint::{
@@ -93,13 +95,13 @@ pub(crate) struct ModelDirectory {
     pub(crate) name: String,
     pub(crate) config_json: String,
     pub(crate) config: LlamaConfig,
-    pub(crate) source: Arc<SafetensorsSource<MappedFile>>,
+    pub(crate) source: Arc<Weights>,
     pub(crate) shards: Vec<PathBuf>,
 }
 
 impl ModelDirectory {
-    /// Opens a directory, or a model of the hub that is cached or fetched, and checks config, index,
-    /// headers and shapes.
+    /// Opens a directory (a checkpoint's or a web pack's), or a model of the hub that is cached or
+    /// fetched, and checks config, index, headers and shapes.
     pub(crate) fn open(model: &Path) -> anyhow::Result<Self> {
         let (path, name) = if model.is_dir() {
             (model.to_owned(), model.file_name().unwrap_or(model.as_os_str()))
@@ -111,6 +113,18 @@ impl ModelDirectory {
         let config_json = read_text(&config_path, MAX_JSON_BYTES)?;
         let config = LlamaConfig::from_json(&config_json)
             .with_context(|| format!("{} was refused", config_path.display()))?;
+        if PackSource::is_in(&path) {
+            let pack = PackSource::open(&path)?;
+            let shards = pack.shards();
+            return Ok(Self {
+                path,
+                name,
+                config_json,
+                config,
+                source: Arc::new(Weights::Pack(pack)),
+                shards,
+            });
+        }
         let index_path = path.join(INDEX);
         let index = index_path
             .is_file()
@@ -128,7 +142,20 @@ impl ModelDirectory {
         if let Some(index) = &index {
             source.check_index(&index_path.display().to_string(), index)?;
         }
-        Ok(Self { path, name, config_json, config, source: Arc::new(source), shards })
+        let source = Arc::new(Weights::Checkpoint(source));
+        Ok(Self { path, name, config_json, config, source, shards })
+    }
+
+    /// As [`Self::open`], refusing web packs: for work whose results stand for the weights themselves,
+    /// not for what an encoding left of them.
+    pub(crate) fn open_checkpoint(model: &Path) -> anyhow::Result<Self> {
+        let opened = Self::open(model)?;
+        anyhow::ensure!(
+            matches!(*opened.source, Weights::Checkpoint(_)),
+            "{} is a web pack, whose weights are rounded; give the checkpoint that it was made from",
+            model.display()
+        );
+        Ok(opened)
     }
 
     /// The order of its tensors.
@@ -172,8 +199,12 @@ impl ModelDirectory {
         ChatTemplate::new(&files).with_context(|| format!("{} was refused", self.path.display()))
     }
 
-    /// The fingerprint of the weights, hashed by all threads.
+    /// The fingerprint of the weights, hashed by all threads; of a web pack that of the checkpoint that it
+    /// was made from, as its manifest says.
     pub(crate) fn fingerprint(&self) -> anyhow::Result<Fingerprint> {
+        if let Weights::Pack(pack) = &*self.source {
+            return pack.fingerprint();
+        }
         let layout = self.layout();
         let mut builder = FingerprintBuilder::new(layout.tensors().len());
         let tensors: Vec<(usize, usize)> = self
@@ -208,16 +239,20 @@ impl ModelDirectory {
         builder.finish().with_context(|| format!("{} lacks tensors of its config", self.path.display()))
     }
 
-    /// Loads the weights onto `device` in f32.
+    /// Loads the weights onto `device` in f32, with the fingerprint that [`Self::fingerprint`] has.
     pub(crate) fn load(&self, device: &Device) -> anyhow::Result<LoadedModel> {
         let total =
             self.source.tensors().iter().map(codingspot_core::checkpoint::TensorInfo::num_bytes).sum();
         let mut bar = Progress::new("Loading weights", total);
-        let loaded = pollster::block_on(load_model(&*self.source, &self.config, device, async |progress| {
-            bar.set(progress.done_bytes);
-            ControlFlow::Continue(())
-        }))?;
+        let mut loaded =
+            pollster::block_on(load_model(&*self.source, &self.config, device, async |progress| {
+                bar.set(progress.done_bytes);
+                ControlFlow::Continue(())
+            }))?;
         bar.finish();
+        if let Weights::Pack(pack) = &*self.source {
+            loaded.fingerprint = pack.fingerprint()?;
+        }
         output::note(&format!(
             "Loaded {}: {} parameters, fingerprint {}",
             self.path.display(),

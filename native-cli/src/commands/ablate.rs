@@ -24,7 +24,7 @@ const COMPANIONS: [&str; 8] = [
 ];
 
 pub(crate) fn run(args: &AblateArgs) -> anyhow::Result<()> {
-    let model = ModelDirectory::open(&args.model)?;
+    let model = ModelDirectory::open_checkpoint(&args.model)?;
     let layout = model.layout();
     let spot = spot::read(&args.spot)?;
     let count = spot::prefix_len(&args.spot, &spot, args.k)?;

@@ -3,12 +3,11 @@
 use crate::args::{EvalArgs, TaskChoice, UsageError};
 use crate::corpus::{CorpusDirectory, check_distinct};
 use crate::evaluation::{self, Benchmarks, Measured};
-use crate::measure::{Arm, NllSettings, Subset, nll};
+use crate::measure::{Arm, NllSettings, Subset, nll, subsets};
 use crate::model::ModelDirectory;
 use crate::results::{EvalFile, versions};
 use crate::{atomic, device, output, spot, table};
 use anyhow::Context as _;
-use codingspot_core::corpus::documents_for_loss;
 use codingspot_core::tokenizer::Tokenizer;
 use serde_json::json;
 use std::path::Path;
@@ -178,14 +177,7 @@ fn texts(args: &EvalArgs, model: &ModelDirectory, tokenizer: Option<&Tokenizer>)
     let languages = args.languages.clone().unwrap_or_else(|| corpus.languages());
     check_distinct(&languages)?;
     let seq_len = args.seq_len.min(model.config.max_position_embeddings);
-    let subset = |language: &String| {
-        let mut documents = corpus.read(language)?;
-        documents.truncate(args.limit.unwrap_or(usize::MAX));
-        let rows = documents_for_loss(&documents, tokenizer, seq_len)
-            .with_context(|| format!("the corpus of {language} was refused"))?;
-        Ok(Subset { name: language.clone(), rows })
-    };
-    let subsets = languages.iter().map(subset).collect::<anyhow::Result<Vec<_>>>()?;
+    let subsets = subsets(&corpus, &languages, tokenizer, seq_len, args.limit)?;
     Ok(Texts { languages, seq_len, subsets })
 }
 

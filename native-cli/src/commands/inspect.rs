@@ -18,8 +18,9 @@ pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<()> {
         .tensors()
         .iter()
         .map(|spec| {
-            let info = model.source.tensors().iter().find(|info| info.name == spec.name);
-            (spec.name.as_str(), info.map_or("missing", |info| info.dtype.name()), spec.shape.as_slice())
+            let stored = model.source.tensors().iter().position(|info| info.name == spec.name);
+            let stored = stored.map_or("missing", |stored| model.source.stored_as(stored));
+            (spec.name.as_str(), stored, spec.shape.as_slice())
         })
         .collect();
     let request = PlanRequest {

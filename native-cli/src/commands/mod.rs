@@ -12,6 +12,7 @@ mod generate;
 mod inspect;
 mod merge;
 mod overlap;
+mod pack;
 mod report;
 mod score;
 mod select;
@@ -39,6 +40,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Ablate(args) => ablate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Execute(args) => execute::run(&args),
+        Command::Pack(args) => pack::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Synth(args) => synth::run(&args),
         Command::Bench(args) => bench::run(&args),

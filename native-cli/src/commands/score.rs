@@ -34,7 +34,7 @@ pub(crate) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
         )
         .into());
     }
-    let model = ModelDirectory::open(&args.model)?;
+    let model = ModelDirectory::open_checkpoint(&args.model)?;
     let context = model.config.max_position_embeddings;
     anyhow::ensure!(
         args.seq_len <= context,

@@ -85,7 +85,7 @@ impl Subject {
         held_out: &Path,
         device: ChosenDevice,
     ) -> anyhow::Result<Self> {
-        let model = ModelDirectory::open(model)?;
+        let model = ModelDirectory::open_checkpoint(model)?;
         let scoring = Texts::Directory(CorpusDirectory::open(corpus)?);
         let held_out = Texts::Directory(CorpusDirectory::open(held_out)?);
         let tokenizer = model.tokenizer()?;
