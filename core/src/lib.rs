@@ -19,6 +19,7 @@ pub mod inference;
 pub mod kernels;
 pub mod layout;
 pub mod llama;
+pub mod packed;
 pub mod sampling;
 pub mod score;
 pub mod spot;

@@ -112,6 +112,18 @@ pub fn load_directory(
     config: &LlamaConfig,
     device: &Device,
 ) -> Result<LoadedModel, CheckpointError> {
+    let source = open_directory(path)?;
+    pollster::block_on(load_model(&source, config, device, async |_| ControlFlow::Continue(())))
+}
+
+/// The tensors of a checkpoint directory, in memory.
+///
+/// # Errors
+/// As [`SafetensorsSource::open`].
+///
+/// # Panics
+/// When a file can't be read.
+pub fn open_directory(path: &Path) -> Result<SafetensorsSource<MemorySource<Vec<u8>>>, CheckpointError> {
     let index = path.join("model.safetensors.index.json");
     let files: Vec<PathBuf> = if index.is_file() {
         let text = String::from_utf8(read(&index)).expect("text");
@@ -122,8 +134,7 @@ pub fn load_directory(
     };
     let sources =
         files.iter().map(|file| MemorySource::new(file.display().to_string(), read(file))).collect();
-    let source = pollster::block_on(SafetensorsSource::open(sources))?;
-    pollster::block_on(load_model(&source, config, device, async |_| ControlFlow::Continue(())))
+    pollster::block_on(SafetensorsSource::open(sources))
 }
 
 /// A directory of data that is not part of the project, or `None` with a message: tests that need

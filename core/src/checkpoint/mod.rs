@@ -12,6 +12,7 @@ mod source;
 
 pub use dtype::CheckpointDtype;
 pub use fingerprint::{Fingerprint, FingerprintBuilder, FingerprintParseError};
+pub(crate) use load::check_shapes;
 pub use load::{LoadProgress, LoadedModel, fingerprint, load_model};
 pub use safetensors::{SafetensorsSource, ShardIndex, safetensors_head};
 pub use source::{ByteSource, MemorySource, SourceError, TensorInfo, TensorSource};

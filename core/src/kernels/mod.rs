@@ -14,6 +14,7 @@ pub mod cross_entropy;
 #[cfg(feature = "cubecl")]
 mod gpu;
 pub mod matmul;
+pub mod packed;
 pub mod rms_norm;
 pub mod rotary;
 pub mod span_attention;

@@ -24,6 +24,7 @@ pub use mlp::Mlp;
 pub use model::{ForwardError, Llama, LlamaParts};
 pub(crate) use model::{check_tokens, read_f32};
 pub use norm::RmsNorm;
+pub(crate) use rope::angles as rotary_angles;
 pub use rope::RotaryTable;
 pub use vocabulary::VocabularyMatrix;
 pub(crate) use weight::gather_flat;

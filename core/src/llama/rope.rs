@@ -38,6 +38,16 @@ fn scale_llama3(frequency: f64, scaling: &Llama3RopeScaling) -> f64 {
     }
 }
 
+/// For each of `length` positions, the cosines of its angles and then as many sines: `[length, head_dim]`. Angles are
+/// computed in f64.
+pub(crate) fn angles(config: &LlamaConfig, length: usize) -> Vec<f32> {
+    let frequencies = frequencies(config);
+    let row = |position: usize, f: fn(f64) -> f64| {
+        frequencies.iter().map(move |w| f(position as f64 * w) as f32).collect::<Vec<_>>()
+    };
+    (0..length).flat_map(|position| [row(position, f64::cos), row(position, f64::sin)].concat()).collect()
+}
+
 impl RotaryTable {
     /// For positions `0..length`. Angles are computed in f64 and stored in f32.
     pub fn new(config: &LlamaConfig, length: usize, device: &Device) -> Self {

@@ -20,13 +20,18 @@ pub fn matched_random(spot: &Spot, seed: u64) -> Spot {
         .zip(&spot.header().tensors)
         .enumerate()
         .map(|(stream, (count, tensor))| {
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            rng.set_stream(stream as u64);
-            let draws = draw_offsets(&mut rng, tensor.numel(), count);
-            draws.into_iter().map(|offset| (offset, 0.0)).collect::<Vec<_>>().into_iter()
+            random_offsets(seed, stream, tensor.numel(), count).into_iter().map(|offset| (offset, 0.0)).collect::<Vec<_>>().into_iter()
         })
         .collect();
     matched(spot, draws, format!("random:{seed}"))
+}
+
+/// What [`matched_random`] draws in tensor `tensor` of `numel` parameters: `count` offsets in the order in which ranks take
+/// them.
+pub fn random_offsets(seed: u64, tensor: usize, numel: u64, count: usize) -> Vec<u32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(tensor as u64);
+    draw_offsets(&mut rng, numel, count)
 }
 
 /// `count` different numbers below `numel`, in the order in which they are drawn: the first steps of a

@@ -8,7 +8,7 @@ mod select;
 mod set;
 mod top;
 
-pub use control::{magnitude, matched_magnitude, matched_random};
+pub use control::{magnitude, matched_magnitude, matched_random, random_offsets};
 pub use file::{Spot, SpotError, SpotHeader, SpotTensor};
 pub use group::{Group, GroupRanked, GroupSize, group_sizes, top_of_groups};
 pub use location::{Lines, TensorCount, count_tensors, line_counts, residual_counts};
