@@ -11,6 +11,8 @@ try {
 // Python is fetched when it is asked for, by a module of its own.
 globalThis.mountPython = async (frame, progress) => (await import('./python/client.js')).mountPython(frame, progress);
 
+import('./register.js').catch(() => {});
+
 try {
   const { default: init } = await import('./page.js');
   await init({ module_or_path: new URL('./page_bg.wasm', import.meta.url) });

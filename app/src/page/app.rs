@@ -244,7 +244,7 @@ impl App {
             .iter()
             .find(|file| file.name().ends_with(".safetensors"))
             .or(files.first())
-            .map(|file| file.name())
+            .map(File::name)
             .unwrap_or_default();
         self.model_files.set_value(files);
         self.act(|state| state.choose_model(ModelChoice::Local(name)));
@@ -383,7 +383,7 @@ impl App {
                 let text = fetch::text(&format!("{url}figures.json"), MAX_FIGURES).await;
                 let figures = text.and_then(|text| Figures::from_json(&text).ok());
                 // Another may have been chosen in the meantime.
-                if self.state.with_untracked(|state| state.chosen_url()).as_deref() == Some(&url) {
+                if self.state.with_untracked(State::chosen_url).as_deref() == Some(&url) {
                     self.figures.set(figures.map(Arc::new));
                 }
             });

@@ -91,12 +91,16 @@ fn is_norm(module: &str) -> bool {
     module.contains("norm")
 }
 
+fn is_bias(tensor: &TensorFacts) -> bool {
+    tensor.name.rsplit('.').next() == Some("bias")
+}
+
 /// Whether a tensor competes in a scope.
 fn competes(tensor: &TensorFacts, scope: &str) -> bool {
     match scope {
         "no-norm" => !is_norm(&tensor.module),
         "no-embedding" => tensor.layer.is_some() || is_norm(&tensor.module),
-        "blocks" => tensor.layer.is_some() && !is_norm(&tensor.module) && !tensor.name.ends_with(".bias"),
+        "blocks" => tensor.layer.is_some() && !is_norm(&tensor.module) && !is_bias(tensor),
         _ => true,
     }
 }
@@ -116,7 +120,7 @@ impl Grid {
         let mut rows: Vec<Row> = Vec::new();
         for (tensor, removed) in tensors.iter().zip(by_tensor.iter().chain(std::iter::repeat(&0))) {
             let in_scope = competes(tensor, scope);
-            let bias = if tensor.name.ends_with(".bias") { " bias" } else { "" };
+            let bias = if is_bias(tensor) { " bias" } else { "" };
             let module = format!("{}{bias}", tensor.module);
             let kind = match tensor.layer {
                 None => Kind::Whole,

@@ -1,6 +1,7 @@
 //! The last failure.
 
 use crate::page::app::App;
+use crate::page::state::State;
 use leptos::prelude::*;
 
 /// Stays until it is dismissed, or until what failed is tried again.
@@ -26,7 +27,7 @@ pub(crate) fn Alert() -> impl IntoView {
                         type="button"
                         class="plain"
                         data-testid="dismiss"
-                        on:click=move |_| app.change(|state| state.dismiss())
+                        on:click=move |_| app.change(State::dismiss)
                     >
                         "Dismiss"
                     </button>

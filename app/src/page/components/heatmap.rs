@@ -3,6 +3,7 @@
 use crate::page::app::App;
 use crate::page::format;
 use crate::page::heat::{Cell, Grid, Kind};
+use crate::page::state::State;
 use codingspot_plot::{Cell as TableCell, Table};
 use leptos::prelude::*;
 use wasm_bindgen::JsCast as _;
@@ -86,7 +87,7 @@ pub(crate) fn HeatMap() -> impl IntoView {
     });
     let heat = Memo::new(move |_| {
         version.track();
-        app.state.with_untracked(|state| state.heat())
+        app.state.with_untracked(State::heat)
     });
     let active = RwSignal::new((0_usize, 0_usize));
     let pinned = RwSignal::new(None::<(usize, usize)>);

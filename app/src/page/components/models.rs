@@ -3,7 +3,7 @@
 use crate::page::app::App;
 use crate::page::files::{Files, MAX_CODE_BYTES, MAX_CODE_FILES, classify, language};
 use crate::page::format;
-use crate::page::state::ModelChoice;
+use crate::page::state::{ModelChoice, State};
 use crate::protocol::{Encoding, Snippet};
 use leptos::html::Input;
 use leptos::prelude::*;
@@ -14,7 +14,7 @@ use web_sys::{DragEvent, File, FileList};
 #[component]
 pub(crate) fn Models() -> impl IntoView {
     let app = App::get();
-    let title = app.watch(|state| state.chosen_title());
+    let title = app.watch(State::chosen_title);
     view! {
         <details
             class="models"

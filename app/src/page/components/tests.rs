@@ -2,8 +2,8 @@
 
 use crate::page::app::App;
 use crate::page::format;
-use crate::page::state::arms;
 use crate::page::state::python::{Problem, TestRow, Verdict, entry_point};
+use crate::page::state::{State, arms};
 use leptos::html::{Iframe, Textarea};
 use leptos::prelude::*;
 
@@ -146,7 +146,7 @@ fn verdict(row: &TestRow, place: usize) -> impl IntoView + use<> {
 #[component]
 fn OwnProblem() -> impl IntoView {
     let app = App::get();
-    let can_run = app.watch(|state| state.can_generate());
+    let can_run = app.watch(State::can_generate);
     let prompt = NodeRef::<Textarea>::new();
     let tests = NodeRef::<Textarea>::new();
     let run = move |_| {

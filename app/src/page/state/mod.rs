@@ -142,6 +142,7 @@ pub enum Command {
 
 /// Everything that the page shows, but for what is being typed.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice or a fact of its own")]
 pub struct State {
     /// What the page is doing.
     pub phase: Phase,

@@ -11,7 +11,7 @@ pub const MAX_BYTES: usize = 1 << 20;
 const MAX_PROBLEMS: usize = 200;
 /// New tokens of a completion.
 const MAX_TOKENS: u32 = 128;
-/// A completion ends before any of these, as in HumanEval.
+/// A completion ends before any of these, as in `HumanEval`.
 const STOPS: [&str; 5] = ["\nclass", "\ndef", "\n#", "\nif", "\nprint"];
 
 /// A function to complete, and its tests.
@@ -287,7 +287,7 @@ impl State {
     /// What the frame says.
     pub fn receive_python(&mut self, message: FromPython) {
         match message {
-            FromPython::Listening | FromPython::Output {} => {}
+            FromPython::Listening | FromPython::Output {} | FromPython::Crashed { id: None, .. } => {}
             FromPython::Booted { python } => self.tests.python = Some(python),
             FromPython::Result { id, verdict, message } => {
                 let verdict = match verdict.as_str() {
@@ -299,7 +299,6 @@ impl State {
             }
             FromPython::TimedOut { id, message } => self.tests.settle(id, Verdict::TimedOut(message)),
             FromPython::Crashed { id: Some(id), message } => self.tests.settle(id, Verdict::Failed(message)),
-            FromPython::Crashed { id: None, .. } => {}
             FromPython::Stopped { id } => {
                 self.tests.settle(id, Verdict::NotRun("The run was stopped.".to_owned()));
             }
