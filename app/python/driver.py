@@ -6,11 +6,11 @@ failure. A program shares the interpreter with its tests, so one that is written
 that equal everything, say) can; the worker ends after each run, so that it can't reach the next.
 """
 
-import json
-import sys
+# Some for the programs: what is imported here is part of the snapshot, so they have it at once.
+import collections, functools, itertools, json, math, re, string, sys, typing  # noqa: E401, F401
 
 # Taken now, so that a program that replaces them changes nothing here.
-_dumps, _stdout, _stderr = json.dumps, sys.stdout, sys.stderr
+_dumps = json.dumps
 _isinstance, _type, _str, _compile, _exec = isinstance, type, str, compile, exec
 
 PROGRAM, TESTS = "<program>", "<tests>"
@@ -80,8 +80,9 @@ def outcome(program, tests, entry_point):
 
 def run(program, tests, entry_point):
     """`outcome` as JSON, once everything that was printed has been handed on."""
+    streams = sys.stdout, sys.stderr
     result = outcome(program, tests, entry_point)
-    for stream in (_stdout, _stderr):
+    for stream in streams:
         try:
             stream.flush()
         except BaseException:

@@ -21,8 +21,9 @@
 
   const tell = (message) => parent.postMessage(message, '*');
 
-  let runtime; // promise of {url, module, stdlib}
-  let slot; // the worker that boots, waits or runs: {worker, ready, run, timer, began}
+  let runtime; // promise of {url, module, stdlib, snapshot}; the snapshot comes from the first worker
+  let slot; // the worker that boots, waits or runs: {worker, ready, run, timer}
+  let began; // when the boot that goes on began
   let booted; // what the last boot found: {python, boot_ms}
   const boots = []; // ids of boots without an answer
   const queue = [];
@@ -58,25 +59,26 @@
 
   const bootFailed = (message) => {
     drop();
+    began = undefined;
     const waiting = [...boots.splice(0), ...queue.splice(0).map((run) => run.id)];
     for (const id of waiting) tell({ type: 'boot-failed', id, message });
   };
 
   const boot = async () => {
     const mine = (slot = { ready: false });
-    mine.began = performance.now();
+    began ??= performance.now();
     mine.timer = setTimeout(
       () => bootFailed(`Python did not start within ${BOOT_LIMIT / 1000} s.`),
       BOOT_LIMIT,
     );
     try {
       if (!runtime) throw new Error('The runtime has not been handed over.');
-      const { url, module, stdlib } = await runtime;
+      const { url, ...parts } = await runtime;
       if (slot !== mine) return;
       mine.worker = new Worker(url);
       mine.worker.onmessage = ({ data }) => slot === mine && heard(mine, data);
       mine.worker.onerror = (event) => slot === mine && broken(mine, event.message || 'The worker stopped.');
-      mine.worker.postMessage({ module, stdlib });
+      mine.worker.postMessage(parts);
     } catch (error) {
       if (slot === mine) bootFailed(`Python can't be started: ${error.message}`);
     }
@@ -97,10 +99,16 @@
 
   const heard = (mine, data) => {
     switch (data.type) {
+      case 'snapshot':
+        runtime = runtime.then((parts) => ({ ...parts, snapshot: data.snapshot }));
+        drop();
+        boot();
+        break;
       case 'booted':
         clearTimeout(mine.timer);
         mine.ready = true;
-        booted = { python: data.python, boot_ms: Math.round(performance.now() - mine.began) };
+        booted = { python: data.python, boot_ms: Math.round(performance.now() - began) };
+        began = undefined;
         for (const id of boots.splice(0)) tell({ type: 'booted', id, ...booted });
         start();
         break;
