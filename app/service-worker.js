@@ -16,7 +16,7 @@ const CACHE = `${CACHE_PREFIX}1 ${registration.scope}`;
 // lacks is skipped.
 const CORE = [
   './', 'boot.js', 'register.js', 'page.js', 'page_bg.wasm', 'engine-boot.js', 'engine.js', 'engine_bg.wasm',
-  'styles.css', 'charts.css', 'models/index.json', 'problems.json', 'snippets.json',
+  'styles.css', 'charts.css', 'models/index.json', 'problems.json', 'snippets.json', 'recorded-run.json',
 ];
 
 const KEPT_FILES = /\.(html|m?js|css|json|wasm|svg|png|ico|woff2)$/;

@@ -29,10 +29,11 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     })?;
     // ServeDir answers Range and conditional requests, and refuses paths that leave the directory.
     let files = ServeDir::new(&args.dir).precompressed_br().precompressed_gzip();
-    // Without the Python frame the page runs, and says that it has no Python.
-    let headers = Headers::new(std::fs::read_to_string(args.dir.join(FRAME)).ok().as_deref());
+    let frame = args.dir.join(FRAME);
     let add_headers = from_fn(move |request: Request, next: Next| {
-        let added: Vec<_> = headers.of(request.uri().path()).collect();
+        // Read each time, as a build may replace it; without it the page runs, and has no Python.
+        let document = std::fs::read_to_string(&frame).ok();
+        let added: Vec<_> = Headers::new(document.as_deref()).of(request.uri().path()).collect();
         async move {
             let mut response = next.run(request).await;
             for (name, value) in added {

@@ -30,7 +30,7 @@ const COMMON: [(HeaderName, &str); 6] = [
 ];
 
 /// The headers of one directory.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Headers {
     page_policy: HeaderValue,
 }
