@@ -16,7 +16,8 @@ export async function load({ model, threads, gpuLayers, context }) {
   // llama.cpp goes on without a GPU that it can't use.
   const buffers = log.filter((line) => line.includes('model buffer size')).map((line) => line.replace(/\s+/g, ' ').trim());
   if (gpuLayers > 0 && !buffers.some((line) => line.includes('WebGPU'))) {
-    throw new Error('llama.cpp takes none of the WebGPU adapters here (its kernels need shader-f16)');
+    const adapter = await navigator.gpu?.requestAdapter();
+    throw new Error(`llama.cpp took no WebGPU adapter; shader-f16 here: ${adapter?.features.has('shader-f16') ?? false}`);
   }
   log.length = 0;
   return { threads: wllama.getNumThreads(), multithread: wllama.isMultithread(), llama: Wllama.getLibllamaVersion(), buffers };
