@@ -1,6 +1,7 @@
 // The models that are measured, their prompt, and what the command line says comes after it.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 
 export const root = resolve(import.meta.dirname, '../../..');
@@ -30,7 +31,12 @@ function opened(name, folder) {
 export function findModel(name) {
   const config = join(bench, 'configs', `${name}.json`);
   if (name === 'demo') return opened(name, join(root, 'demo/model'));
-  if (!existsSync(config)) return opened(basename(name), resolve(name));
+  if (!existsSync(config)) {
+    // Exports are kept by name, and folders called `model` are many.
+    const folder = resolve(name);
+    const mark = createHash('sha256').update(folder).digest('hex').slice(0, 8);
+    return opened(`${basename(folder)}-${mark}`, folder);
+  }
   const folder = join(work, 'models', name);
   if (!existsSync(join(folder, 'model.safetensors'))) {
     if (!binary()) throw new Error(`${name} needs random weights from codingspot: build it, or set CODINGSPOT_BINARY`);
@@ -74,12 +80,19 @@ export function cacheLength(promptIds, tokens) {
   return Math.ceil((promptIds.length + tokens) / 64) * 64;
 }
 
-// Runs an export script once for a model and a form; gives the file's path under `work`.
+// Runs an export script once for a model and a form; gives the file's path under `work`. It is made in a folder of its own and moved when
+// it is whole, the weights beside it first, so that an interrupted export is made again.
 export function exported(script, model, form, extension, extra = []) {
-  const path = join(work, 'exports', `${model.name}-${form}${extra.join('').replaceAll('--', '-')}.${extension}`);
-  if (!existsSync(path)) {
-    mkdirSync(dirname(path), { recursive: true });
-    execFileSync(python, [join(bench, script), model.folder, path, '--form', form, ...extra], { stdio: ['ignore', 'inherit', 'inherit'] });
-  }
+  const folder = join(work, 'exports');
+  const name = `${model.name}-${form}${extra.join('').replaceAll('--', '-')}.${extension}`;
+  const path = join(folder, name);
+  if (existsSync(path)) return path;
+  if (!existsSync(python)) throw new Error(`${python} is missing: run tests/bench/setup`);
+  const making = join(folder, `making-${name}`);
+  rmSync(making, { recursive: true, force: true });
+  mkdirSync(making, { recursive: true });
+  execFileSync(python, [join(bench, script), model.folder, join(making, name), '--form', form, ...extra], { stdio: ['ignore', 'inherit', 'inherit'] });
+  for (const file of readdirSync(making).sort((a, b) => b.length - a.length)) renameSync(join(making, file), join(folder, file));
+  rmSync(making, { recursive: true });
   return path;
 }

@@ -30,7 +30,7 @@ export async function serve(roots) {
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url, 'http://localhost');
     if (pathname === '/') {
-      response.writeHead(200, { ...headers, 'Content-Type': 'text/html' }).end('<!doctype html><title>bench</title>');
+      response.writeHead(200, { ...headers, 'Content-Type': 'text/html' }).end('<!doctype html><link rel=icon href=data:,><title>bench</title>');
       return;
     }
     const found = resolve(roots, pathname);
