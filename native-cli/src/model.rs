@@ -14,6 +14,7 @@ use codingspot_core::checkpoint::{
 use codingspot_core::config::LlamaConfig;
 use codingspot_core::layout::ParameterLayout;
 use codingspot_core::tokenizer::Tokenizer;
+use codingspot_pack::manifest::MANIFEST;
 use codingspot_tasks::chat::{ChatTemplate, TemplateFiles};
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -113,7 +114,9 @@ impl ModelDirectory {
         let config_json = read_text(&config_path, MAX_JSON_BYTES)?;
         let config = LlamaConfig::from_json(&config_json)
             .with_context(|| format!("{} was refused", config_path.display()))?;
-        if PackSource::is_in(&path) {
+        let index_path = path.join(INDEX);
+        let single = path.join("model.safetensors");
+        if path.join(MANIFEST).is_file() && !index_path.is_file() && !single.is_file() {
             let pack = PackSource::open(&path)?;
             let shards = pack.shards();
             return Ok(Self {
@@ -125,7 +128,6 @@ impl ModelDirectory {
                 shards,
             });
         }
-        let index_path = path.join(INDEX);
         let index = index_path
             .is_file()
             .then(|| -> anyhow::Result<ShardIndex> {
@@ -135,7 +137,7 @@ impl ModelDirectory {
             .transpose()?;
         let shards: Vec<PathBuf> = match &index {
             Some(index) => index.files().into_iter().map(|name| path.join(name)).collect(),
-            None => vec![path.join("model.safetensors")],
+            None => vec![single],
         };
         let files = shards.iter().map(|shard| MappedFile::open(shard)).collect::<anyhow::Result<Vec<_>>>()?;
         let source = pollster::block_on(SafetensorsSource::open(files))?;

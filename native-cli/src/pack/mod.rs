@@ -76,7 +76,8 @@ impl Packing<'_> {
             .map(|spec| (spec.name.as_str(), spec.shape.iter().map(|&d| d as u64).collect()))
             .collect();
         let plan = plan(shapes.iter().map(|(name, shape)| (*name, shape.as_slice())), self.encoding)?;
-        let new = NewDirectory::begin(out, Some(MANIFEST))?;
+        // A scoring has a manifest.json of its own, and must not go for it.
+        let new = NewDirectory::begin(out, PackSource::is_in(out).then_some(MANIFEST))?;
         check_free_space(new.path(), plan.shards.iter().sum())?;
         // Spots that belong to other weights are refused before anything long is begun.
         let fingerprint = self.model.fingerprint()?;

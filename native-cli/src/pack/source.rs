@@ -31,9 +31,10 @@ pub(crate) struct PackSource {
 }
 
 impl PackSource {
-    /// Whether `folder` is a pack.
+    /// Whether `folder` has a manifest that a pack could have; other directories have files of its name.
     pub(crate) fn is_in(folder: &Path) -> bool {
-        folder.join(MANIFEST).is_file()
+        let manifest = read(&folder.join(MANIFEST), MAX_MANIFEST_BYTES);
+        manifest.is_ok_and(|manifest| Manifest::parse(&manifest).is_ok())
     }
 
     /// Opens `folder`, and checks its manifest, its small files, and the sizes of its shards.
