@@ -132,6 +132,14 @@ impl App {
         self,
         part: impl Fn(&State) -> T + Send + Sync + 'static,
     ) -> Memo<T> {
+        self.watch_boxed(Box::new(part))
+    }
+
+    /// The same, compiled once for each type and not for each closure.
+    fn watch_boxed<T: PartialEq + Send + Sync + 'static>(
+        self,
+        part: Box<dyn Fn(&State) -> T + Send + Sync>,
+    ) -> Memo<T> {
         Memo::new(move |_| self.state.with(|state| part(state)))
     }
 
@@ -352,6 +360,7 @@ impl App {
         {
             self.change(|state| state.recording_loaded(recorded));
         }
+        self.change(|state| state.looked_up = true);
         if let Some(text) = fetch::text(&format!("{models_url}index.json"), models::MAX_CATALOGUE_BYTES).await
         {
             match models::read_catalogue(&text) {

@@ -29,9 +29,9 @@ pub(crate) fn ArmPane(
 ) -> impl IntoView {
     let app = App::get();
     let id = arms::id(arm);
-    let phase = app.watch(move |state| state.arms.get(arm).phase);
+    let phase = app.watch(move |state| state.arms.get(arm).phase.name());
     let count = app.watch(move |state| state.arms.get(arm).tokens.len());
-    let epoch = app.watch(move |state| state.arms.get(arm).epoch);
+    let epoch = app.watch(move |state| state.arms.get(arm).epoch as usize);
     let stop = app.watch(move |state| {
         state.arms.get(arm).stop.map(|stop| match stop {
             StopReason::Eos => "eos",
@@ -63,7 +63,7 @@ pub(crate) fn ArmPane(
             role=move || in_tabs().then_some("tabpanel")
             aria-labelledby=format!("{id}-title")
             data-testid=id
-            data-arm-state=move || phase.get().name()
+            data-arm-state=phase
             data-token-count=count
             data-stop=stop
         >
@@ -109,7 +109,7 @@ fn Tokens(
     /// How many there are.
     count: Memo<usize>,
     /// Changes when they begin anew.
-    epoch: Memo<u32>,
+    epoch: Memo<usize>,
 ) -> impl IntoView {
     let app = App::get();
     let id = arms::id(arm);

@@ -70,10 +70,11 @@ fn BackendChip() -> impl IntoView {
 #[component]
 fn NetChip() -> impl IntoView {
     let app = App::get();
-    let net = app.watch(State::net);
+    let net = app.watch(|state| state.net().0.to_owned());
+    let text = app.watch(|state| state.net().1);
     view! {
-        <p class="chip" data-testid="net" data-net=move || net.get().0 hidden=move || net.with(|(_, text)| text.is_empty())>
-            {move || net.get().1}
+        <p class="chip" data-testid="net" data-net=net hidden=move || text.with(String::is_empty)>
+            {text}
         </p>
     }
 }

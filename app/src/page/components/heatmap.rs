@@ -78,15 +78,12 @@ pub(crate) fn HeatMap() -> impl IntoView {
     let app = App::get();
     // The map is made anew when the mask changes, not with every message.
     let version = app.watch(|state| {
-        (
-            state.mask.version,
-            state.model.is_some(),
-            state.spot.as_ref().map(|spot| spot.choice.clone()),
-            state.recorded.is_some(),
-        )
+        let spot = state.spot.as_ref().map(|spot| spot.choice.key());
+        format!("{} {} {} {spot:?}", state.mask.version, state.model.is_some(), state.recorded.is_some())
     });
     let heat = Memo::new(move |_| {
-        version.track();
+        // Read, not only tracked: a memo that nobody has read follows nothing.
+        version.get();
         app.state.with_untracked(State::heat)
     });
     let active = RwSignal::new((0_usize, 0_usize));
@@ -181,7 +178,10 @@ fn head(grid: &Grid) -> impl IntoView + use<> {
 fn body(grid: &Grid, active: RwSignal<(usize, usize)>) -> impl IntoView + use<> {
     let rows = grid.rows.iter().enumerate().map(|(row, line)| {
         let cells = line.cells.iter().enumerate().map(|(column, cell)| {
-            let label = cell.as_ref().map_or_else(|| "No such tensor.".to_owned(), words);
+            let shown = number(cell.as_ref());
+            let words = cell.as_ref().map_or_else(|| "No such tensor.".to_owned(), words);
+            // A name begins with what is to be seen.
+            let label = if shown.is_empty() { words } else { format!("{shown}: {words}") };
             view! {
                 <td
                     role="gridcell"
@@ -192,7 +192,7 @@ fn body(grid: &Grid, active: RwSignal<(usize, usize)>) -> impl IntoView + use<> 
                     data-column=column
                     tabindex=move || if active.get() == (row, column) { "0" } else { "-1" }
                 >
-                    {number(cell.as_ref())}
+                    {shown}
                 </td>
             }
         });

@@ -52,9 +52,7 @@ pub(crate) fn LanguageLosses() -> impl IntoView {
                     </tr>
                 </thead>
                 <tbody>
-                    <For each=move || names.get() key=|(id, _)| id.clone() let:language>
-                        <LanguageRow id=language.0 name=language.1/>
-                    </For>
+                    {move || names.get().into_iter().map(|(id, name)| view! { <LanguageRow id name/> }).collect_view()}
                 </tbody>
             </table>
         </div>

@@ -8,7 +8,7 @@ use leptos::prelude::*;
 #[component]
 pub(crate) fn ModeChoice() -> impl IntoView {
     let app = App::get();
-    let chosen = app.watch(|state| state.mode);
+    let same = app.watch(|state| state.mode == RunMode::SameText);
     let choice = move |mode: RunMode, name: &'static str, label: &'static str, hint: &'static str| {
         view! {
             <label class="choice">
@@ -17,7 +17,7 @@ pub(crate) fn ModeChoice() -> impl IntoView {
                     name="mode"
                     value=name
                     data-testid=format!("mode-{name}")
-                    prop:checked=move || chosen.get() == mode
+                    prop:checked=move || same.get() == (mode == RunMode::SameText)
                     on:change=move |_| app.act(|state| state.choose_mode(mode))
                 />
                 <span><strong>{label}</strong> {hint}</span>

@@ -47,7 +47,11 @@ fn Catalogue() -> impl IntoView {
         state
             .catalogue
             .iter()
-            .map(|model| (model.name.clone(), model.title.clone(), model.bytes))
+            .map(|model| {
+                let size = Some(model.bytes).filter(|bytes| *bytes > 0).map(format::bytes);
+                let size = size.map(|size| format!(" ({size})")).unwrap_or_default();
+                (model.name.clone(), format!("{}{size}", model.title))
+            })
             .collect::<Vec<_>>()
     });
     let chosen = app.watch(|state| match &state.choice {
@@ -69,10 +73,9 @@ fn Catalogue() -> impl IntoView {
                 }
             >
                 {move || other.get().map(|title| view! { <option value="" selected>{title}</option> })}
-                {move || models.get().into_iter().map(|(name, title, bytes)| {
-                    let size = if bytes > 0 { format!(" ({})", format::bytes(bytes)) } else { String::new() };
+                {move || models.get().into_iter().map(|(name, label)| {
                     let selected = chosen.get() == name;
-                    view! { <option value=name selected=selected>{format!("{title}{size}")}</option> }
+                    view! { <option value=name selected=selected>{label}</option> }
                 }).collect_view()}
             </select>
         </label>
@@ -251,11 +254,14 @@ fn read_code(app: App, files: Vec<File>) {
 fn Kept() -> impl IntoView {
     let app = App::get();
     let entries = app.watch(|state| state.cache.entries.clone());
-    let quota = app.watch(|state| state.cache.quota_bytes);
+    let quota = app.watch(|state| {
+        let quota = state.cache.quota_bytes.map(format::bytes);
+        quota.map(|quota| format!("This browser allows {quota} of storage."))
+    });
     let known = app.watch(|state| state.cache.known);
     view! {
         <div class="kept" id="kept" tabindex="-1" data-testid="kept">
-            <h3>"Kept in this browser"</h3>
+            <p><strong>"Kept in this browser"</strong></p>
             <Show when=move || known.get() && entries.with(Vec::is_empty)>
                 <p class="hint">"No model is kept."</p>
             </Show>
@@ -284,9 +290,7 @@ fn Kept() -> impl IntoView {
                     }
                 }).collect_view()}
             </ul>
-            {move || quota.get().map(|quota| view! {
-                <p class="hint">{format!("This browser allows {} of storage.", format::bytes(quota))}</p>
-            })}
+            <p class="hint">{quota}</p>
         </div>
     }
 }

@@ -8,6 +8,7 @@ use super::heatmap::HeatMap;
 use super::k_control::KControl;
 use super::languages::LanguageLosses;
 use super::loader::Loader;
+use super::mode::ModeChoice;
 use super::panel::Panel;
 use super::prompt::Prompt;
 use super::score_code::ScoreCode;
@@ -27,8 +28,9 @@ pub(crate) fn Page() -> impl IntoView {
             <Loader/>
             <Prompt/>
             <section class="card spot" aria-labelledby="spot-title">
-                <h2 id="spot-title">"Spot"</h2>
+                <h2 id="spot-title">"Spot and mode"</h2>
                 <SpotChoiceFields/>
+                <ModeChoice/>
             </section>
             <div class="card sticky">
                 <KControl/>

@@ -15,7 +15,7 @@ pub(crate) fn Panel(
 ) -> impl IntoView {
     let app = App::get();
     view! {
-        <details class="card panel" data-testid=name prop:open=move || !app.phone.get()>
+        <details class=format!("card panel {name}") data-testid=name prop:open=move || !app.phone.get()>
             <summary>
                 <h2>{title}</h2>
             </summary>

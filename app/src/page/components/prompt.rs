@@ -1,7 +1,6 @@
 //! What the model continues.
 
 use super::focus::pass_focus;
-use super::mode::ModeChoice;
 use super::settings::SettingsFields;
 use crate::page::app::App;
 use crate::page::state::State;
@@ -9,7 +8,7 @@ use leptos::ev;
 use leptos::html::Button;
 use leptos::prelude::*;
 
-/// Prompt, mode, settings, and the buttons that generate, stop and go on.
+/// Prompt, settings, and the buttons that generate, stop and go on.
 #[component]
 pub(crate) fn Prompt() -> impl IntoView {
     let app = App::get();
@@ -97,7 +96,6 @@ pub(crate) fn Prompt() -> impl IntoView {
                     {move || if has_model.get() { "Ctrl+Enter generates, Esc stops." } else { "Load a model to generate." }}
                 </p>
             </div>
-            <ModeChoice/>
             <SettingsFields settings=app.settings/>
         </form>
     }

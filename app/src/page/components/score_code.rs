@@ -12,12 +12,14 @@ use leptos::prelude::*;
 pub(crate) fn ScoreCode() -> impl IntoView {
     let app = App::get();
     let can_score = app.watch(State::can_generate);
-    let loaded = app.watch(|state| {
+    let said = app.watch(|state| {
+        if let Some((done, total)) = state.scoring {
+            return Some(format!("Batch {done} of {total}."));
+        }
         state.spot.as_ref().filter(|spot| spot.choice == SpotChoice::Code).map(|spot| {
             format!("The spot of your code is loaded: it ranks {}.", format::parameters(spot.facts.len))
         })
     });
-    let progress = app.watch(|state| state.scoring);
     let text = NodeRef::<Textarea>::new();
     let no_norm = NodeRef::<Input>::new();
     let score = move |_| {
@@ -55,10 +57,7 @@ pub(crate) fn ScoreCode() -> impl IntoView {
                 "Score and take its spot"
             </button>
             <p class="hint" data-testid="score-said">
-                {move || match progress.get() {
-                    Some((done, total)) => Some(format!("Batch {done} of {total}.")),
-                    None => loaded.get(),
-                }}
+                {said}
             </p>
         </div>
     }

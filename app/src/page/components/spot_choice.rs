@@ -11,17 +11,22 @@ use leptos::prelude::*;
 pub(crate) fn SpotChoiceFields() -> impl IntoView {
     let app = App::get();
     let names = app.watch(State::spot_names);
-    let chosen = app.watch(|state| state.spot_choice.clone());
+    let chosen = app.watch(|state| state.spot_choice.key());
     let can_choose = app.watch(State::can_choose_spot);
-    let whole = app.watch(State::in_scope);
-    let seed = app.watch(|state| state.spot.as_ref().map(|spot| spot.seed));
+    let about = app.watch(|state| {
+        let whole = state.in_scope().map(|whole| format!("100 % is {}. ", format::parameters(whole)));
+        let seed = state.spot.as_ref().map(|spot| {
+            format!("The random arm loses as many in each tensor, drawn with seed {}.", spot.seed)
+        });
+        whole.unwrap_or_default() + &seed.unwrap_or_default()
+    });
     let other = app.watch(|state| {
         (!matches!(state.spot_choice, SpotChoice::Named(_))).then(|| state.spot_choice.label())
     });
     let choice = move |name: String| {
         let (value, id, label) = (name.clone(), format!("scope-{name}"), spot_label(&name));
         let this = SpotChoice::Named(name);
-        let checked = this.clone();
+        let checked = this.key();
         view! {
             <label class="choice">
                 <input
@@ -49,8 +54,7 @@ pub(crate) fn SpotChoiceFields() -> impl IntoView {
             })}
         </fieldset>
         <p class="hint" data-testid="in-scope">
-            {move || whole.get().map(|whole| format!("100 % is {}. ", format::parameters(whole)))}
-            {move || seed.get().map(|seed| format!("The random arm loses as many in each tensor, drawn with seed {seed}."))}
+            {about}
         </p>
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::page::announce::{Announcer, Turn};
 use crate::page::app::{App, now_ms};
-use crate::page::state::State;
+use crate::page::state::{Phase, State};
 use gloo::timers::callback::Timeout;
 use leptos::prelude::*;
 
@@ -14,7 +14,14 @@ pub(crate) fn Status() -> impl IntoView {
     let text = app.watch(State::status_text);
     let spoken = RwSignal::new(String::new());
     let announcer = StoredValue::new(Announcer::default());
-    Effect::new(move |_| offer(announcer, spoken, text, text.get(), false));
+    // What is there from the beginning is one announcement, not three.
+    let begun = app.watch(|state| state.looked_up && state.phase != Phase::Starting);
+    Effect::new(move |_| {
+        let text_now = text.get();
+        if begun.get() {
+            offer(announcer, spoken, text, text_now, false);
+        }
+    });
     view! {
         <p class="status" data-testid="status-line" aria-hidden="true">{line}</p>
         <p class="heard" role="status" data-testid="status">{spoken}</p>

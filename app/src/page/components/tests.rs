@@ -15,12 +15,12 @@ pub(crate) fn PythonTests() -> impl IntoView {
     let rows = app.watch(|state| state.tests.rows.iter().map(|row| row.problem.slug()).collect::<Vec<_>>());
     let python = app.watch(|state| state.tests.python.clone());
     let trouble = app.watch(|state| state.tests.trouble.clone());
-    let count = app.watch(|state| state.tests.count);
+    let removed = app.watch(|state| format::parameters(state.tests.count));
     let about = move || match (trouble.get(), python.get(), app.python_bytes.get()) {
         (Some(trouble), ..) => trouble,
         (_, Some(version), _) => format!(
             "Python {version}. {} removed in the ablated arms; greedy completions of at most 128 tokens.",
-            format::parameters(count.get())
+            removed.get()
         ),
         (.., Some((done, total))) if total > 0.0 => {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts of bytes")]
@@ -60,10 +60,13 @@ pub(crate) fn PythonTests() -> impl IntoView {
 #[component]
 fn Results() -> impl IntoView {
     let app = App::get();
-    let rows = app.watch(|state| {
-        (0..state.tests.rows.len()).map(|row| (row, state.tests.rows[row].problem.slug())).collect::<Vec<_>>()
-    });
-    let passed = app.watch(|state| arms::ALL.map(|arm| state.tests.passed(arm)));
+    let rows = app.watch(|state| state.tests.rows.iter().map(|row| row.problem.slug()).collect::<Vec<_>>());
+    let passed = |arm| {
+        app.watch(move |state| {
+            let (passed, all) = state.tests.passed(arm);
+            format!("{passed} of {all}")
+        })
+    };
     view! {
         <div class="scroll" tabindex="0" role="group" aria-label="Results of tests">
             <table class="verdicts" data-testid="py-table">
@@ -79,16 +82,12 @@ fn Results() -> impl IntoView {
                     </tr>
                 </thead>
                 <tbody>
-                    <For each=move || rows.get() key=|row| row.clone() let:row>
-                        <ResultRow row=row.0 slug=row.1/>
-                    </For>
+                    {move || rows.get().into_iter().enumerate().map(|(row, slug)| view! { <ResultRow row slug/> }).collect_view()}
                 </tbody>
                 <tfoot>
                     <tr data-testid="py-passed">
                         <th scope="row">"Passed"</th>
-                        {(0..3).map(|place| view! {
-                            <td>{move || { let (passed, all) = passed.get()[place]; format!("{passed} of {all}") }}</td>
-                        }).collect_view()}
+                        {arms::ALL.map(|arm| view! { <td>{passed(arm)}</td> }).collect_view()}
                     </tr>
                 </tfoot>
             </table>

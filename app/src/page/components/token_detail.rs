@@ -13,21 +13,19 @@ pub(crate) fn TokenDetail() -> impl IntoView {
     // Tokens that come change nothing here unless one comes at that place.
     let there = app.watch(move |state| {
         let picked = app.picked.get()?;
-        Some((
-            picked,
-            arms::ALL.map(|arm| {
-                let view = state.arms.get(arm);
-                (view.epoch, view.tokens.get(picked).is_some())
-            }),
-        ))
+        let there = arms::ALL.map(|arm| {
+            let view = state.arms.get(arm);
+            (view.epoch, view.tokens.len() > picked)
+        });
+        Some(format!("{picked} {there:?}"))
     });
     view! {
         <div class="detail" data-testid="token-detail">
-            {move || match there.get() {
+            {move || match there.get().and(app.picked.get_untracked()) {
                 None => view! {
                     <p class="hint">"Point at a token, tap it, or go to it with the arrow keys: its likeliest alternatives appear here."</p>
                 }.into_any(),
-                Some((place, _)) => rows(app, place).into_any(),
+                Some(place) => rows(app, place).into_any(),
             }}
         </div>
     }

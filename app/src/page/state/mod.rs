@@ -182,6 +182,8 @@ pub struct State {
     pub arms: Arms,
     /// A run that was recorded, one for each mode, shown until the first one here.
     pub recorded: Option<recorded::Recorded>,
+    /// What may have been recorded was asked for.
+    pub looked_up: bool,
     /// Losses on languages.
     pub languages: languages::Languages,
     /// Python programs and their tests.
@@ -236,6 +238,7 @@ impl State {
             mode: RunMode::SameText,
             arms: Arms::default(),
             recorded: None,
+            looked_up: false,
             languages: languages::Languages::default(),
             tests: python::Tests::default(),
             scoring: None,

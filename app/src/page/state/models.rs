@@ -214,7 +214,8 @@ impl State {
 
     /// What the chosen model needs, in a sentence.
     pub fn needs_text(&self) -> Option<String> {
-        self.needs.as_ref().map(|needs| loading::needs_text(needs, self.engine.as_ref()))
+        let needs = self.needs.as_ref().filter(|_| !self.is_chosen_loaded())?;
+        Some(loading::needs_text(needs, self.engine.as_ref()))
     }
 }
 
