@@ -124,7 +124,7 @@ impl ModelDirectory {
                 name,
                 config_json,
                 config,
-                source: Arc::new(Weights::Pack(pack)),
+                source: Arc::new(Weights::Pack(Box::new(pack))),
                 shards,
             });
         }

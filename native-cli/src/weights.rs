@@ -12,7 +12,7 @@ pub(crate) enum Weights {
     /// As they were published.
     Checkpoint(SafetensorsSource<MappedFile>),
     /// As a page fetches them.
-    Pack(PackSource),
+    Pack(Box<PackSource>),
 }
 
 impl Weights {

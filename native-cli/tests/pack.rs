@@ -333,7 +333,7 @@ fn damage_is_noticed() {
     damage(
         "manifest.json",
         |bytes| {
-            *bytes = String::from_utf8(bytes.clone()).unwrap().replacen("weights-00001", "../w", 1).into()
+            *bytes = String::from_utf8(bytes.clone()).unwrap().replacen("weights-00001", "../w", 1).into();
         },
         &["manifest.json", "../w"],
     );
