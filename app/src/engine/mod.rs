@@ -4,11 +4,18 @@
 //! every 30 ms.
 
 mod backend;
-mod http;
+mod fetch;
+mod load;
+mod loading;
+mod masks;
+mod run;
+mod score;
 mod session;
-mod turn;
+mod source;
+mod store;
+mod wait;
 
-use crate::protocol::{EngineError, FromEngine, RequestId, ToEngine, decode, encode};
+use crate::protocol::{EngineError, ErrorCode, FromEngine, RequestId, ToEngine, decode, encode};
 use js_sys::{Array, Uint8Array};
 use session::Session;
 use std::cell::RefCell;
@@ -16,12 +23,41 @@ use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use wasm_bindgen::JsCast as _;
 use wasm_bindgen::closure::Closure;
-use web_sys::{AbortController, DedicatedWorkerGlobalScope, MessageEvent};
+use web_sys::{AbortController, DedicatedWorkerGlobalScope, File, MessageEvent};
+
+/// A message and the files that came with it.
+pub(crate) struct Message {
+    pub(crate) body: ToEngine,
+    pub(crate) files: Vec<File>,
+}
+
+impl Message {
+    /// Of what was posted: an array of the message's bytes and of files.
+    fn read(data: &wasm_bindgen::JsValue) -> Result<Self, crate::protocol::DecodeError> {
+        let parts = if Array::is_array(data) { Array::from(data) } else { Array::of1(data) };
+        let body = decode(&Uint8Array::new(&parts.get(0)).to_vec())?;
+        let files = parts.iter().skip(1).filter_map(|part| part.dyn_into().ok()).collect();
+        Ok(Self { body, files })
+    }
+}
+
+/// A failure whose message people read: a sentence with a capital and a full stop.
+pub(crate) fn failure(code: ErrorCode, error: impl std::fmt::Display) -> EngineError {
+    let mut message = error.to_string();
+    // Core's sentences begin in lower case, as causes do.
+    if let Some(first) = message.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    if !message.ends_with('.') {
+        message.push('.');
+    }
+    EngineError { code, message }
+}
 
 /// Requests that wait, and what to stop of the one that runs.
 #[derive(Default)]
 struct Inbox {
-    waiting: VecDeque<ToEngine>,
+    waiting: VecDeque<Message>,
     stopped: BTreeSet<RequestId>,
     /// Aborts the fetches of the request that runs.
     fetches: Option<(RequestId, AbortController)>,
@@ -72,9 +108,8 @@ pub fn start() {
     let inbox = Rc::new(RefCell::new(Inbox::default()));
     let session = Rc::new(RefCell::new(Some(Session::default())));
     let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
-        let bytes = Uint8Array::new(&event.data()).to_vec();
-        match decode::<ToEngine>(&bytes) {
-            Ok(ToEngine::CancelLoad { id } | ToEngine::StopRun { id }) => stop(&inbox, id),
+        match Message::read(&event.data()) {
+            Ok(Message { body: ToEngine::CancelLoad { id } | ToEngine::StopRun { id }, .. }) => stop(&inbox, id),
             Ok(message) => {
                 inbox.borrow_mut().waiting.push_back(message);
                 if !std::mem::replace(&mut inbox.borrow_mut().running, true) {
@@ -83,12 +118,10 @@ pub fn start() {
             }
             Err(error) => send(&FromEngine::Failed {
                 id: None,
-                error: EngineError {
-                    code: "protocol".into(),
-                    message: format!(
-                        "The page sent a message that the worker can't read ({error}). Reload the page."
-                    ),
-                },
+                error: failure(
+                    ErrorCode::Protocol,
+                    format!("the page sent a message that the worker can't read ({error}); reload the page"),
+                ),
             }),
         }
     });
@@ -117,7 +150,7 @@ async fn run(inbox: Rc<RefCell<Inbox>>, session: Rc<RefCell<Option<Session>>>) {
         };
         // Only this loop takes the session, and only one loop runs.
         let Some(mut current) = session.borrow_mut().take() else { return };
-        let id = request_id(&message);
+        let id = request_id(&message.body);
         let stops = Stops { inbox: inbox.clone(), id: id.unwrap_or_default() };
         if let Err(error) = current.handle(message, &stops).await {
             send(&FromEngine::Failed { id, error });
@@ -133,11 +166,18 @@ async fn run(inbox: Rc<RefCell<Inbox>>, session: Rc<RefCell<Option<Session>>>) {
 
 fn request_id(message: &ToEngine) -> Option<RequestId> {
     match message {
-        ToEngine::Hello { .. } => None,
-        ToEngine::OpenModel { id, .. }
+        ToEngine::Hello { .. } | ToEngine::InjectFault { .. } => None,
+        ToEngine::EstimateMemory { id, .. }
+        | ToEngine::OpenModel { id, .. }
         | ToEngine::CancelLoad { id }
         | ToEngine::OpenSpot { id, .. }
+        | ToEngine::ScoreCode { id, .. }
+        | ToEngine::SetMask { id, .. }
         | ToEngine::Generate { id, .. }
-        | ToEngine::StopRun { id } => Some(*id),
+        | ToEngine::ScoreLanguages { id, .. }
+        | ToEngine::StopRun { id }
+        | ToEngine::ListCache { id }
+        | ToEngine::EvictCache { id, .. }
+        | ToEngine::Release { id } => Some(*id),
     }
 }

@@ -1,63 +1,94 @@
 //! What the worker holds, and what it does for each request.
 
-use super::http::{Client, HttpFile};
-use super::turn::{Turns, now_ms};
-use super::{Stops, backend, send};
+use super::backend::{self, Chosen};
+use super::load::{Plan, Ready, network};
+use super::loading::Loading;
+use super::masks::Refusal;
+use super::run::{Request, tokens_so_far};
+use super::source::Directory;
+use super::wait::now_ms;
+use super::{Message, Stops, failure, send, store};
 use crate::protocol::{
-    Arm, EngineError, FromEngine, ModelFacts, PROTOCOL_VERSION, RequestId, Sampling, SpotFacts, StopReason,
-    ToEngine,
+    Arm, Encoding, EngineError, ErrorCode, Fault, FromEngine, ModelSource, PROTOCOL_VERSION, RequestId, Snippet,
+    SpotSource, ToEngine,
 };
-use codingspot_core::Device;
-use codingspot_core::ablate::Ablation;
-use codingspot_core::checkpoint::{CheckpointError, LoadedModel, SafetensorsSource, load_model};
-use codingspot_core::config::LlamaConfig;
-use codingspot_core::generate::{self, GenerateOptions, generate};
-use codingspot_core::spot::Spot;
-use codingspot_core::tokenizer::Tokenizer;
-use std::fmt::Display;
-use std::ops::ControlFlow;
-use web_sys::AbortController;
+use codingspot_core::kernels::packed::{Cpu, Gpu};
+use std::cell::Cell;
+use std::rc::Rc;
+use web_sys::{AbortController, File};
 
-/// Time between two progress messages, milliseconds.
-const PROGRESS_EVERY_MS: f64 = 50.0;
-
-/// A model that can be used.
+/// A model on the device that was chosen.
 #[derive(Debug)]
-struct Ready {
-    loaded: LoadedModel,
-    tokenizer: Tokenizer,
-    ablation: Option<Ablation>,
+enum Loaded {
+    Gpu(Ready<Gpu>),
+    Cpu(Ready<Cpu>),
+}
+
+/// The same for a model on either device.
+macro_rules! on {
+    ($loaded:expr, $ready:ident => $body:expr) => {
+        match $loaded {
+            Loaded::Gpu($ready) => $body,
+            Loaded::Cpu($ready) => $body,
+        }
+    };
 }
 
 /// Device, model and spot.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
-    device: Option<Device>,
-    ready: Option<Ready>,
-    turns: Turns,
+    chosen: Option<Chosen>,
+    loaded: Option<Loaded>,
+    fault: Option<Fault>,
 }
 
-fn failure(code: &str, error: impl Display) -> EngineError {
-    let mut message = error.to_string();
-    // Core's sentences begin in lower case, as causes do; people read them alone.
-    if let Some(first) = message.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
-    if !message.ends_with('.') {
-        message.push('.');
-    }
-    EngineError { code: code.to_owned(), message }
+fn no_model(code: ErrorCode) -> EngineError {
+    failure(code, "no model is loaded; load one first")
 }
 
 impl Session {
     /// Runs one request to its terminal message.
-    pub(crate) async fn handle(&mut self, message: ToEngine, stops: &Stops) -> Result<(), EngineError> {
-        match message {
+    pub(crate) async fn handle(&mut self, message: Message, stops: &Stops) -> Result<(), EngineError> {
+        let Message { body, files } = message;
+        match body {
             ToEngine::Hello { version, force_cpu } => self.hello(version, force_cpu).await,
-            ToEngine::OpenModel { id, url } => self.open_model(id, &url, stops).await,
-            ToEngine::OpenSpot { id, url } => self.open_spot(id, &url).await,
-            ToEngine::Generate { id, prompt, count, arms, sampling } => {
-                self.generate(id, &prompt, count, &arms, &sampling, stops).await
+            ToEngine::EstimateMemory { id, source, encoding } => {
+                self.estimate(id, &source, encoding, files, stops).await
+            }
+            ToEngine::OpenModel { id, source, encoding, keep } => {
+                self.open_model(id, &source, encoding, keep, files, stops).await
+            }
+            ToEngine::OpenSpot { id, source, control_seed } => {
+                self.open_spot(id, &source, files, control_seed, stops).await
+            }
+            ToEngine::ScoreCode { id, documents, no_norm, control_seed } => {
+                self.score_code(id, &documents, no_norm, control_seed, stops).await
+            }
+            ToEngine::SetMask { id, arm, count } => self.set_mask(id, arm, count),
+            ToEngine::Generate { id, prompt, count, arms, mode, given, sampling } => {
+                let request = Request { prompt, count, arms, mode, given, sampling };
+                self.generate(id, &request, stops).await
+            }
+            ToEngine::ScoreLanguages { id, snippets, count, arms } => {
+                self.languages(id, &snippets, count, &arms, stops).await
+            }
+            ToEngine::ListCache { id } => {
+                list_cache(id).await;
+                Ok(())
+            }
+            ToEngine::EvictCache { id, key } => {
+                store::evict(key.as_deref()).await.map_err(|error| failure(ErrorCode::Network, error))?;
+                list_cache(id).await;
+                Ok(())
+            }
+            ToEngine::Release { id } => {
+                self.loaded = None;
+                send(&FromEngine::Released { id });
+                Ok(())
+            }
+            ToEngine::InjectFault { fault } => {
+                self.fault = Some(fault);
+                Ok(())
             }
             // Handled when they arrive.
             ToEngine::CancelLoad { .. } | ToEngine::StopRun { .. } => Ok(()),
@@ -66,173 +97,188 @@ impl Session {
 
     async fn hello(&mut self, version: u32, force_cpu: bool) -> Result<(), EngineError> {
         if version != PROTOCOL_VERSION {
-            return Err(failure(
-                "protocol",
-                format!(
-                    "page and worker are of different versions ({version} and {PROTOCOL_VERSION}); reload the page"
-                ),
-            ));
+            let text = format!(
+                "page and worker are of different versions ({version} and {PROTOCOL_VERSION}); reload the page"
+            );
+            return Err(failure(ErrorCode::Protocol, text));
         }
         let chosen = backend::choose(force_cpu).await;
-        self.device = Some(chosen.device);
         send(&FromEngine::Ready {
             version: PROTOCOL_VERSION,
             backend: chosen.backend,
-            adapter: chosen.adapter,
-            reason: chosen.reason,
+            adapter: chosen.adapter.clone(),
+            reason: chosen.reason.clone(),
         });
+        self.chosen = Some(chosen);
         Ok(())
     }
 
-    async fn open_model(&mut self, id: RequestId, url: &str, stops: &Stops) -> Result<(), EngineError> {
-        let device = self
-            .device
-            .clone()
-            .ok_or_else(|| failure("protocol", "no device was chosen; reload the page"))?;
-        // The old model goes before the new one comes: memory holds one.
-        self.ready = None;
-        let abort =
-            AbortController::new().map_err(|_| failure("network", "this browser can't abort fetches"))?;
+    fn loading(&self, id: RequestId, stops: &Stops) -> Result<Rc<Loading>, EngineError> {
+        let abort = AbortController::new()
+            .map_err(|_| failure(ErrorCode::Network, "this browser can't abort fetches"))?;
         stops.abort_with(abort.clone());
-        match self.load(id, url, &device, &Client::new(abort), stops).await {
+        Ok(Rc::new(Loading::new(id, stops.clone(), abort)))
+    }
+
+    async fn estimate(
+        &mut self,
+        id: RequestId,
+        source: &ModelSource,
+        encoding: Option<Encoding>,
+        files: Vec<File>,
+        stops: &Stops,
+    ) -> Result<(), EngineError> {
+        let loading = self.loading(id, stops)?;
+        let directory =
+            Directory::open(source, files, loading, true).await.map_err(|error| network(&error))?;
+        let needs = Plan::new(directory, encoding).await?.needs().await?;
+        send(&FromEngine::MemoryEstimate { id, needs });
+        Ok(())
+    }
+
+    async fn open_model(
+        &mut self,
+        id: RequestId,
+        source: &ModelSource,
+        encoding: Option<Encoding>,
+        keep: bool,
+        files: Vec<File>,
+        stops: &Stops,
+    ) -> Result<(), EngineError> {
+        let chosen = self
+            .chosen
+            .clone()
+            .ok_or_else(|| failure(ErrorCode::Protocol, "no device was chosen; reload the page"))?;
+        // The old model goes before the new one comes: memory holds one.
+        self.loaded = None;
+        if self.fault == Some(Fault::OutOfMemory) {
+            self.fault = None;
+            return Err(failure(ErrorCode::GpuMemory, "not enough GPU memory: the device refused a buffer"));
+        }
+        let loading = self.loading(id, stops)?;
+        loading.stall.set(self.fault == Some(Fault::Stall));
+        let full = self.fault == Some(Fault::Quota);
+        if matches!(self.fault, Some(Fault::Stall | Fault::Quota)) {
+            self.fault = None;
+        }
+        let directory =
+            Directory::open(source, files, loading, keep).await.map_err(|error| network(&error))?;
+        let kept = directory.clone();
+        let loaded = async {
+            let plan = Plan::new(directory, encoding).await?;
+            Ok(match chosen.gpu {
+                Some(gpu) => {
+                    let limit = gpu.largest_buffer();
+                    Loaded::Gpu(plan.load(gpu, Some(limit), full).await?)
+                }
+                None => Loaded::Cpu(plan.load(Cpu, None, full).await?),
+            })
+        };
+        match loaded.await {
             Err(_) if stops.asked() => {
-                send(&FromEngine::LoadCancelled { id });
+                send(&FromEngine::LoadCancelled { id, kept_bytes: kept.kept_bytes().await });
                 Ok(())
             }
             Err(error) => Err(error),
-            Ok(ready) => {
-                let config = ready.loaded.model.config();
-                let model = ModelFacts {
-                    parameters: ready.loaded.model.layout().num_parameters(),
-                    context: u32::try_from(config.max_position_embeddings).unwrap_or(u32::MAX),
-                    fingerprint: ready.loaded.fingerprint.to_string(),
-                };
-                self.ready = Some(ready);
+            Ok(loaded) => {
+                let model = on!(&loaded, ready => ready.facts());
+                self.loaded = Some(loaded);
                 send(&FromEngine::ModelReady { id, model });
                 Ok(())
             }
         }
     }
 
-    async fn load(
-        &self,
-        id: RequestId,
-        url: &str,
-        device: &Device,
-        client: &Client,
-        stops: &Stops,
-    ) -> Result<Ready, EngineError> {
-        let network = |error| failure("network", error);
-        let checkpoint = |error: CheckpointError| failure("checkpoint", error);
-        let config = client.whole(&format!("{url}config.json")).await.map_err(network)?;
-        let config =
-            String::from_utf8(config).map_err(|_| failure("checkpoint", "config.json is not text"))?;
-        let config = LlamaConfig::from_json(&config).map_err(|error| failure("checkpoint", error))?;
-        let tokenizer = client.whole(&format!("{url}tokenizer.json")).await.map_err(network)?;
-        let tokenizer =
-            Tokenizer::from_bytes(&tokenizer, &config).map_err(|error| failure("checkpoint", error))?;
-        let file = HttpFile::open(client, format!("{url}model.safetensors")).await.map_err(network)?;
-        let source = SafetensorsSource::open(vec![file]).await.map_err(checkpoint)?;
-        let mut told_ms = 0.0;
-        let loaded = load_model(&source, &config, device, async |progress| {
-            let whole = progress.done_bytes == progress.total_bytes;
-            if whole || now_ms() - told_ms > PROGRESS_EVERY_MS {
-                told_ms = now_ms();
-                let (done_bytes, total_bytes) = (progress.done_bytes, progress.total_bytes);
-                send(&FromEngine::LoadProgress { id, done_bytes, total_bytes });
-            }
-            self.turns.take().await;
-            if stops.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })
-        .await
-        .map_err(checkpoint)?;
-        Ok(Ready { loaded, tokenizer, ablation: None })
-    }
-
-    async fn open_spot(&mut self, id: RequestId, url: &str) -> Result<(), EngineError> {
-        let ready =
-            self.ready.as_mut().ok_or_else(|| failure("spot", "no model is loaded; load one first"))?;
-        let abort =
-            AbortController::new().map_err(|_| failure("network", "this browser can't abort fetches"))?;
-        let bytes = Client::new(abort).whole(url).await.map_err(|error| failure("network", error))?;
-        let spot = Spot::from_bytes(&bytes).map_err(|error| failure("spot", error))?;
-        // Restore before another spot's originals are read.
-        if let Some(mut old) = ready.ablation.take() {
-            old.set(&mut ready.loaded.model, 0);
-        }
-        let header = spot.header();
-        let facts = SpotFacts {
-            scope: header.scope.name().to_owned(),
-            parameters_in_scope: header.parameters_in_scope,
-            len: spot.len() as u64,
-            max_k: header.max_k,
-        };
-        let ablation = Ablation::new(&ready.loaded.model, &ready.loaded.fingerprint, spot)
-            .await
-            .map_err(|error| failure("spot", error))?;
-        ready.ablation = Some(ablation);
-        send(&FromEngine::SpotReady { id, spot: facts });
-        Ok(())
-    }
-
-    async fn generate(
+    async fn open_spot(
         &mut self,
         id: RequestId,
-        prompt: &str,
-        count: u64,
-        arms: &[Arm],
-        sampling: &Sampling,
+        source: &SpotSource,
+        files: Vec<File>,
+        control_seed: u64,
         stops: &Stops,
     ) -> Result<(), EngineError> {
-        let ready =
-            self.ready.as_mut().ok_or_else(|| failure("generate", "no model is loaded; load one first"))?;
-        let ids = ready.tokenizer.encode_document(prompt).map_err(|error| failure("generate", error))?;
-        let options = GenerateOptions {
-            max_tokens: sampling.max_tokens as usize,
-            temperature: sampling.temperature,
-            top_p: sampling.top_p,
-            seed: sampling.seed,
-            stop: Vec::new(),
-        };
-        for &arm in arms {
-            let wanted = match arm {
-                Arm::Original => 0,
-                Arm::Spot => usize::try_from(count).unwrap_or(usize::MAX),
-            };
-            match &mut ready.ablation {
-                Some(ablation) => ablation.set(&mut ready.loaded.model, wanted),
-                None if wanted > 0 => {
-                    return Err(failure("spot", "no spot is loaded; choose one first"));
-                }
-                None => {}
-            }
-            send(&FromEngine::ArmStarted { id, arm });
-            let mut first_ms = None;
-            let turns = &self.turns;
-            let generation =
-                generate(&ready.loaded.model, Some(&ready.tokenizer), &ids, &options, async |token| {
-                    first_ms.get_or_insert_with(now_ms);
-                    let (text, token, logprob) = (token.text.clone(), token.id, token.logprob);
-                    send(&FromEngine::Token { id, arm, token, text, logprob });
-                    turns.take().await;
-                    if stops.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-                })
-                .await
-                .map_err(|error| failure("generate", error))?;
-            let stop = match generation.stop_reason {
-                generate::StopReason::Cancelled => {
-                    send(&FromEngine::RunStopped { id });
-                    return Ok(());
-                }
-                generate::StopReason::Eos | generate::StopReason::StopString => StopReason::Eos,
-                generate::StopReason::Length => StopReason::Length,
-            };
-            let tokens = u32::try_from(generation.ids.len()).unwrap_or(u32::MAX);
-            let seconds = first_ms.map_or(0.0, |first| (now_ms() - first) / 1000.0);
-            let tokens_per_s = (tokens > 1 && seconds > 0.0).then(|| f64::from(tokens - 1) / seconds);
-            send(&FromEngine::ArmFinished { id, arm, stop, text: generation.text, tokens, tokens_per_s });
+        let loading = self.loading(id, stops)?;
+        let loaded = self.loaded.as_mut().ok_or_else(|| no_model(ErrorCode::Spot))?;
+        let opened = on!(loaded, ready => ready.open_spot(source, files, loading, control_seed).await);
+        match opened {
+            Ok(spot) => send(&FromEngine::SpotReady { id, spot }),
+            Err(Refusal::Mismatch(mismatch)) => send(&FromEngine::SpotRejected { id, mismatch }),
+            Err(Refusal::Error(error)) => return Err(error),
         }
-        send(&FromEngine::RunFinished { id });
         Ok(())
     }
+
+    async fn score_code(
+        &mut self,
+        id: RequestId,
+        documents: &[Snippet],
+        no_norm: bool,
+        control_seed: u64,
+        stops: &Stops,
+    ) -> Result<(), EngineError> {
+        let device = self.chosen.as_ref().map(|chosen| chosen.device.clone()).unwrap_or_default();
+        let loaded = self.loaded.as_mut().ok_or_else(|| no_model(ErrorCode::Spot))?;
+        let spot = on!(loaded, ready => {
+            ready.score_code(id, documents, no_norm, control_seed, &device, stops).await?
+        });
+        send(&match spot {
+            Some(spot) => FromEngine::SpotReady { id, spot },
+            None => FromEngine::RunStopped { id },
+        });
+        Ok(())
+    }
+
+    fn set_mask(&mut self, id: RequestId, arm: Arm, count: u64) -> Result<(), EngineError> {
+        let loaded = self.loaded.as_mut().ok_or_else(|| no_model(ErrorCode::Spot))?;
+        let start = now_ms();
+        let change = on!(loaded, ready => ready.set_mask(arm, count)?);
+        send(&FromEngine::MaskApplied {
+            id,
+            arm,
+            count: change.count,
+            changed: change.changed,
+            milliseconds: now_ms() - start,
+            by_tensor: change.by_tensor,
+        });
+        Ok(())
+    }
+
+    async fn generate(&mut self, id: RequestId, request: &Request, stops: &Stops) -> Result<(), EngineError> {
+        let loaded = self.loaded.as_mut().ok_or_else(|| no_model(ErrorCode::Generate))?;
+        let at = match self.fault {
+            Some(Fault::DeviceLost { token }) => Some(token),
+            _ => None,
+        };
+        let lost_at = Cell::new(at);
+        let ended = on!(loaded, ready => ready.run(id, request, stops, &lost_at).await);
+        if at.is_some() && lost_at.get().is_none() {
+            self.fault = None;
+            self.loaded = None;
+            send(&FromEngine::DeviceLost { token: tokens_so_far(), message: "a test asked for it".to_owned() });
+            return Ok(());
+        }
+        let done = ended?;
+        send(&if done { FromEngine::RunFinished { id } } else { FromEngine::RunStopped { id } });
+        Ok(())
+    }
+
+    async fn languages(
+        &mut self,
+        id: RequestId,
+        snippets: &[Snippet],
+        count: u64,
+        arms: &[Arm],
+        stops: &Stops,
+    ) -> Result<(), EngineError> {
+        let loaded = self.loaded.as_mut().ok_or_else(|| no_model(ErrorCode::Generate))?;
+        let done = on!(loaded, ready => ready.languages(id, snippets, count, arms, stops).await?);
+        send(&if done { FromEngine::RunFinished { id } } else { FromEngine::RunStopped { id } });
+        Ok(())
+    }
+}
+
+async fn list_cache(id: RequestId) {
+    let entries = store::list().await;
+    let quota_bytes = store::quota().await.map(|(quota, _)| quota);
+    send(&FromEngine::CacheListing { id, entries, quota_bytes });
 }

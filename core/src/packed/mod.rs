@@ -10,6 +10,7 @@ mod model;
 mod place;
 mod ranking;
 mod run;
+mod unpack;
 
 pub use estimate::{MemoryNeeds, memory_needs};
 pub use load::{LoadError, PackedLoader, load_checkpoint};

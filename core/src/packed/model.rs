@@ -148,6 +148,21 @@ impl<C: Compute> PackedLlama<C> {
         }
     }
 
+    /// The scales of a matrix's buffer.
+    pub(super) fn scales(&self, slot: Slot) -> Option<&C::Buffer> {
+        let Weights { embedding, layers, head, .. } = &self.weights;
+        let matrix = match slot {
+            Slot::Embedding(band) => &embedding[band],
+            Slot::Head(band) => head.as_ref()?.get(band)?,
+            Slot::Qkv(layer) => &layers[layer].qkv,
+            Slot::Output(layer) => &layers[layer].output,
+            Slot::GateUp(layer) => &layers[layer].gate_up,
+            Slot::Down(layer) => &layers[layer].down,
+            _ => return None,
+        };
+        Some(&matrix.scales)
+    }
+
     /// Runs up to [`MAX_ROWS`] tokens at `position`. Keys and values are written; logits are computed only if
     /// `targets` is there, and the returned read gives their statistics.
     ///

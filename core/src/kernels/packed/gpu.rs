@@ -63,6 +63,11 @@ impl Gpu {
         }
     }
 
+    /// The largest buffer that the device gives and binds, bytes.
+    pub fn largest_buffer(&self) -> u64 {
+        self.client.properties().memory.max_page_size
+    }
+
     /// Binds a buffer as elements of `words` words.
     #[expect(unsafe_code, reason = "the length is the buffer's own")]
     fn bind(buffer: &GpuBuffer, words: usize) -> BufferArg {
