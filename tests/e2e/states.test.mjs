@@ -65,7 +65,7 @@ test('a damaged model is refused in words', async () => {
   await idle(view);
   await at('load').click();
   await at('alert').waitFor({ timeout: minutes });
-  assert.match(await at('alert').innerText(), /This file is a Git LFS pointer, not weights\./);
+  assert.match(await at('alert').innerText(), /is a Git LFS pointer, not weights/);
   assert.equal(await page.locator('main').getAttribute('data-state'), 'failed');
   assert.ok(await at('action-load-again').isVisible());
   await accessible(view, 'failed');

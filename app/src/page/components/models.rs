@@ -4,7 +4,7 @@ use crate::page::app::App;
 use crate::page::files::{Files, MAX_CODE_BYTES, MAX_CODE_FILES, classify, language};
 use crate::page::format;
 use crate::page::state::{ModelChoice, State};
-use crate::protocol::{Encoding, Snippet};
+use crate::protocol::{CacheEntry, Encoding, Snippet};
 use leptos::html::Input;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast as _;
@@ -253,7 +253,10 @@ fn read_code(app: App, files: Vec<File>) {
 #[component]
 fn Kept() -> impl IntoView {
     let app = App::get();
-    let entries = app.watch(|state| state.cache.entries.clone());
+    let entries = app.watch(|state| {
+        let named = |entry: &CacheEntry| CacheEntry { name: state.kept_title(entry), ..entry.clone() };
+        state.cache.entries.iter().map(named).collect::<Vec<_>>()
+    });
     let quota = app.watch(|state| {
         let quota = state.cache.quota_bytes.map(format::bytes);
         quota.map(|quota| format!("This browser allows {quota} of storage."))

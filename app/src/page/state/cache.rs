@@ -41,6 +41,12 @@ impl Cache {
     }
 }
 
+/// The last part of an address or of a path.
+fn last_part(address: &str) -> &str {
+    let address = address.trim_end_matches('/');
+    address.rsplit('/').next().unwrap_or(address)
+}
+
 impl State {
     /// Asks what is kept.
     pub(super) fn list_cache(&mut self) -> Vec<Command> {
@@ -65,20 +71,20 @@ impl State {
         self.kept_of_choice().map(|entry| entry.key.clone()).map(|key| self.evict(key)).unwrap_or_default()
     }
 
-    /// What is kept of the chosen model.
+    /// What is kept of the chosen model: the worker names it by its directory, or by its id on the hub.
     pub fn kept_of_choice(&self) -> Option<&CacheEntry> {
-        let address = match &self.choice {
+        let name = match &self.choice {
             ModelChoice::Hub(repo) => repo.clone(),
-            ModelChoice::Catalogue(_) => self.chosen_url()?,
+            ModelChoice::Catalogue(_) => last_part(&self.chosen_url()?).to_owned(),
             ModelChoice::Local(_) => return None,
         };
-        let title = self.chosen_title();
-        self.cache.entries.iter().find(|entry| {
-            entry.key == address
-                || entry.name == address
-                || entry.name == title
-                || entry.key.ends_with(&address)
-        })
+        self.cache.entries.iter().find(|entry| entry.name == name)
+    }
+
+    /// What an entry is called here: as in the catalogue, where it is from there.
+    pub fn kept_title(&self, entry: &CacheEntry) -> String {
+        let listed = self.catalogue.iter().find(|model| last_part(&model.directory) == entry.name);
+        listed.map_or_else(|| entry.name.clone(), |model| model.title.clone())
     }
 
     /// What there is without a network: the value of `data-net`, and a sentence.

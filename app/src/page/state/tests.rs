@@ -500,11 +500,12 @@ fn without_a_network_the_page_says_what_there_is() {
     assert_eq!(state.net().0, "offline-missing");
     assert_eq!(state.net().1, "Offline, and codingspot-demo is not kept here. Recorded results still work.");
     let entry = CacheEntry {
-        key: "http://host/models/demo/".into(),
+        key: "0123456789abcdef".into(),
         name: "demo".into(),
         bytes: 2_470_000_000,
         total_bytes: 2_470_000_000,
     };
+    assert_eq!(state.kept_title(&entry), "codingspot-demo");
     state.cache.listed(vec![entry], None);
     assert_eq!(
         state.net(),
