@@ -56,7 +56,7 @@ test('dose and response has its control, its values as a table, and the k of now
   const chart = at('dose-chart');
   await chart.locator('svg:visible').waitFor();
   const drawn = chart.locator('svg:visible');
-  await drawn.getByText('k now').waitFor({ timeout: minutes });
+  await drawn.locator('text', { hasText: 'k now' }).waitFor({ timeout: minutes });
   assert.match(await drawn.textContent(), /random/);
   assert.equal(await at('dose-table').getAttribute('role'), 'table');
   await chart.locator('summary').click();

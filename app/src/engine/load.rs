@@ -1,7 +1,6 @@
 //! Loading a model: its small files, what it will need, and its weights as a stream.
 
 use super::failure;
-use super::loading::Loading;
 use super::source::{Directory, ModelFile};
 use super::store;
 use crate::protocol::{Encoding as Choice, EngineError, ErrorCode, LoadPhase, MemoryNeeds, ModelFacts, TensorFacts};
@@ -299,7 +298,7 @@ async fn load_pack<C: Compute>(
         }
         if open.as_ref().is_none_or(|(shard, _)| *shard != piece.shard) {
             // The one before is closed first: its handle is the only one.
-            open = None;
+            drop(open.take());
             let shard = &manifest.shards[piece.shard];
             let file = directory.weights(&shard.name, Some(shard.bytes)).await;
             open = Some((piece.shard, file.map_err(|error| network(&error))?));
@@ -353,6 +352,3 @@ impl<C: Compute> Ready<C> {
         }
     }
 }
-
-/// For the type of the loading, which callers hold too.
-pub(crate) type Shared = std::rc::Rc<Loading>;

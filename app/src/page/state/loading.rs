@@ -194,8 +194,13 @@ impl State {
                 vec![send(ToEngine::CancelLoad { id }), Command::WatchStop(id)]
             }
             // An answer that comes later is not awaited.
-            Some(_) => self.load_cancelled(0),
-            None => Vec::new(),
+            Some(Pending::Estimate(id)) => {
+                let kept = self.kept_of_choice().map_or(0, |entry| entry.bytes);
+                let mut commands = vec![send(ToEngine::CancelLoad { id })];
+                commands.extend(self.load_cancelled(kept));
+                commands
+            }
+            Some(_) | None => Vec::new(),
         }
     }
 

@@ -230,6 +230,20 @@ fn the_states_of_loading_say_what_they_are_to_say() {
 }
 
 #[test]
+fn asking_what_a_model_needs_can_be_stopped_too() {
+    let mut state = listening();
+    state.load(0.0);
+    let id = pending(&state);
+    assert!(matches!(
+        messages(&state.cancel())[..],
+        [ToEngine::CancelLoad { .. }, ToEngine::ListCache { .. }]
+    ));
+    assert_eq!(state.phase, Phase::Cancelled);
+    assert!(state.receive(FromEngine::MemoryEstimate { id, needs: needs() }, 0.0).is_empty());
+    assert!(state.can_load());
+}
+
+#[test]
 fn too_little_memory_says_how_much_is_needed() {
     let mut state = loading();
     let id = pending(&state);
