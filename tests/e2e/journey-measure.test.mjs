@@ -38,9 +38,9 @@ test('one\'s own problem is written by every arm and tested in a closed frame', 
   const { page, at, problems } = view;
   await load(view);
   await at('own-problem').locator('summary').first().click();
-  // Whatever the model writes after it, this loops.
-  await at('own-prompt').fill('def forever(x):\n    while True: pass\n');
-  await at('own-tests').fill('def check(candidate):\n    candidate(1)\n');
+  // The model goes on within the loop; its program is Python, and what loops in any case is the test.
+  await at('own-prompt').fill('def forever(x):\n    while True:\n        x = x + 1\n');
+  await at('own-tests').fill('def check(candidate):\n    while True: pass\n');
   assert.equal(await at('py-frame').count(), 0, 'Python is not fetched before it is asked for');
   await at('own-run').click();
   await at('py-frame').waitFor({ state: 'attached' });

@@ -63,7 +63,7 @@ pub(crate) fn SettingsFields(
                     />
                 </label>
             </div>
-            <p class="hint">"At temperature 0 the likeliest token is taken each time; top-p and seed change nothing then."</p>
+            <p class="hint">"At temperature 0 the likeliest token is taken each time, whatever top-p is. The seed also draws the random arm."</p>
         </details>
     }
 }
