@@ -9,7 +9,7 @@ let [raw, gzip, brotli] = [0, 0, 0];
 for (const name of readdirSync(dist).filter((name) => /\.(html|js|css|wasm)$/.test(name)).sort()) {
   const bytes = readFileSync(join(dist, name));
   const gz = gzipSync(bytes, { level: 9 });
-  const br = brotliCompressSync(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: bytes.length > 4e6 ? 9 : 11 } });
+  const br = brotliCompressSync(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_LGWIN]: 24, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length } });
   writeFileSync(join(dist, `${name}.gz`), gz);
   writeFileSync(join(dist, `${name}.br`), br);
   console.log(`${name.padEnd(18)} ${bytes.length} bytes, gzip ${gz.length}, brotli ${br.length}`);

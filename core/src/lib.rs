@@ -11,6 +11,8 @@
 pub mod ablate;
 pub mod checkpoint;
 pub mod config;
+#[cfg(target_arch = "wasm32")]
+mod constructors;
 pub mod corpus;
 pub mod eval;
 pub mod generate;
@@ -28,3 +30,5 @@ pub mod tensor_name;
 pub mod tokenizer;
 
 pub use burn::tensor::Device;
+#[cfg(target_arch = "wasm32")]
+pub use constructors::run_constructors;

@@ -10,9 +10,15 @@ use codingspot_core::ablate::Ablation;
 use codingspot_core::checkpoint::{LoadedModel, MemorySource, SafetensorsSource, ShardIndex, load_model};
 use codingspot_core::config::LlamaConfig;
 use codingspot_core::generate::{GenerateOptions, forced_decode, generate};
+use codingspot_core::kernels::packed::{Compute, Cpu, Gpu};
 use codingspot_core::llama::RotaryTable;
+use codingspot_core::packed::{
+    Mask, PackedLlama, PackedLoader, RankingBuilder, Scored, Step, load_checkpoint,
+};
+use codingspot_core::sampling::Sampling;
 use codingspot_core::score::{Estimator, LanguageScorer};
 use codingspot_core::spot::{Ranked, Scope, Spot, SpotHeader};
+use codingspot_pack::Encoding;
 use safetensors::SafeTensors;
 use std::cell::RefCell;
 use std::ops::ControlFlow;
@@ -65,6 +71,7 @@ thread_local! {
 
 /// The browser's adapter, initialised once.
 async fn device() -> Device {
+    codingspot_core::run_constructors();
     if let Some(device) = DEVICE.with_borrow(Clone::clone) {
         return device;
     }
@@ -74,10 +81,21 @@ async fn device() -> Device {
 }
 
 impl Fixture {
+    async fn source(&self) -> SafetensorsSource<MemorySource<&'static [u8]>> {
+        let shards = self.shards.iter().map(|(name, bytes)| MemorySource::new(*name, *bytes)).collect();
+        SafetensorsSource::open(shards).await.unwrap()
+    }
+
+    async fn packed<C: Compute>(&self, compute: C, encoding: Encoding) -> PackedLlama<C> {
+        let config = LlamaConfig::from_json(self.config).unwrap();
+        let loader = PackedLoader::new(compute, &config, encoding, 64).unwrap();
+        let go = async |_| ControlFlow::Continue(());
+        load_checkpoint(loader, &self.source().await, go).await.unwrap().0
+    }
+
     async fn load(&self) -> LoadedModel {
         let config = LlamaConfig::from_json(self.config).unwrap();
-        let shards = self.shards.iter().map(|(name, bytes)| MemorySource::new(*name, *bytes)).collect();
-        let source = SafetensorsSource::open(shards).await.unwrap();
+        let source = self.source().await;
         if let Some(index) = self.index {
             source.check_index("index", &ShardIndex::from_json("index", index).unwrap()).unwrap();
         }
@@ -201,4 +219,103 @@ async fn ablation_equals_golden_and_undo_restores_every_bit() {
     let restored = logits(&loaded, &fixture.ids("logits/ids")).await;
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
     assert!(bits(&restored) == bits(&before), "undo changed the logits");
+}
+
+async fn score<C: Compute>(model: &PackedLlama<C>, tokens: &[u32]) -> Vec<Step> {
+    match model.score(tokens, 1, async |_| ControlFlow::Continue(())).await.unwrap() {
+        Scored::All(steps) => steps,
+        Scored::Cancelled => unreachable!("nothing broke"),
+    }
+}
+
+fn assert_same(what: &str, actual: &[Step], expected: &[Step]) {
+    assert_eq!(actual.len(), expected.len(), "{what}");
+    for (i, (a, e)) in actual.iter().zip(expected).enumerate() {
+        assert!((a.logprob - e.logprob).abs() < 1e-3, "{what} at {i}: {} {}", a.logprob, e.logprob);
+        for (a, e) in a.candidates.logprobs.iter().zip(e.candidates.logprobs) {
+            assert!((a - e).abs() < 1e-3, "{what} at {i}: {a} {e}");
+        }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn packed_kernels_equal_their_references() {
+    for fixture in &FIXTURES {
+        let tokens = fixture.ids("generate/greedy").remove(0);
+        for encoding in [Encoding::F32, Encoding::F16, Encoding::Q8, Encoding::Q4] {
+            let cpu = fixture.packed(Cpu, encoding).await;
+            let expected = score(&cpu, &tokens).await;
+            // The shares of work of emulated adapters, and those of real ones.
+            for software in [true, false] {
+                let gpu = Gpu::of(&device().await, software).expect("a GPU");
+                let gpu = fixture.packed(gpu, encoding).await;
+                let what = format!("{} {}", fixture.name, encoding.name());
+                assert_same(&what, &score(&gpu, &tokens).await, &expected);
+            }
+        }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn the_packed_model_writes_what_transformers_writes() {
+    for fixture in &FIXTURES {
+        let model = fixture.packed(Gpu::of(&device().await, true).expect("a GPU"), Encoding::F32).await;
+        let prompt = fixture.ids("generate/prompt").remove(0);
+        let greedy = fixture.ids("generate/greedy").remove(0);
+        let continuation = greedy.strip_prefix(prompt.as_slice()).unwrap_or(&greedy);
+        let ends = |id: &u32| model.config().eos_token_ids.contains(id);
+        let expected: Vec<u32> = continuation.iter().copied().take_while(|id| !ends(id)).collect();
+        let mut written = Vec::new();
+        let go = async || ControlFlow::Continue(());
+        model
+            .generate(&prompt, continuation.len(), &Sampling::GREEDY, 0, go, async |step| {
+                written.push(step.token);
+                ControlFlow::Continue(())
+            })
+            .await
+            .unwrap();
+        assert_eq!(written, expected, "{}", fixture.name);
+        let all = [prompt.as_slice(), &expected].concat();
+        let top: Vec<u32> = score(&model, &all).await[prompt.len() - 1..]
+            .iter()
+            .map(|step| step.candidates.tokens[0])
+            .collect();
+        assert_eq!(top, expected, "{}: top-1 at every position", fixture.name);
+    }
+}
+
+#[wasm_bindgen_test]
+async fn a_mask_leaves_no_trace() {
+    let fixture = &FIXTURES[0];
+    let tokens = fixture.ids("generate/greedy").remove(0);
+    for encoding in [Encoding::F32, Encoding::F16, Encoding::Q8, Encoding::Q4] {
+        let model = fixture.packed(Gpu::of(&device().await, true).expect("a GPU"), encoding).await;
+        let reference = fixture.packed(Cpu, encoding).await;
+        let layout = model.layout().clone();
+        let ranked: Vec<Ranked> = fixture.ids("topk/1.0")[0]
+            .iter()
+            .map(|&position| {
+                let (tensor, offset) = layout.locate(u64::from(position)).unwrap();
+                Ranked { score: 1.0, tensor: tensor.try_into().unwrap(), offset: offset.try_into().unwrap() }
+            })
+            .collect();
+        let fingerprint = "00".repeat(32).parse().unwrap();
+        let header = SpotHeader::new(&layout, fingerprint, Scope::All, 100.0, Estimator::Signed, Vec::new());
+        let spot = Spot::new(header, &ranked);
+        let before = score(&model, &tokens).await;
+        let mut mask = Mask::new(&model, RankingBuilder::ranks(&model, &spot).unwrap());
+        let mut expected = Mask::new(&reference, RankingBuilder::ranks(&reference, &spot).unwrap());
+        for count in [ranked.len() as u64 / 2, ranked.len() as u64, 3] {
+            assert_eq!(mask.set(&model, count), expected.set(&reference, count));
+            let off = score(&reference, &tokens).await;
+            assert_same(encoding.name(), &score(&model, &tokens).await, &off);
+        }
+        mask.set(&model, 0);
+        assert_eq!(
+            score(&model, &tokens).await,
+            before,
+            "{}: switching back changed something",
+            encoding.name()
+        );
+    }
 }

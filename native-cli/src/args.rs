@@ -1030,6 +1030,12 @@ pub(crate) struct BenchDecodeArgs {
     /// How often, after one round that is not counted
     #[arg(long, default_value_t = 3, value_parser = positive)]
     pub(crate) repeats: usize,
+    /// Hold the weights packed, and decode by the kernels that the page has
+    #[arg(long, value_enum, value_name = "ENCODING")]
+    pub(crate) packed: Option<EncodingChoice>,
+    /// With --packed, also time moves of a random spot of so many parameters
+    #[arg(long, requires = "packed")]
+    pub(crate) mask: Option<u64>,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
 }

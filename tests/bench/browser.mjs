@@ -7,7 +7,7 @@
 // --only: variants whose name has these words; --limit: seconds for a variant, its loading too; --gpu: the machine's GPU.
 import { appendFileSync, readFileSync, readdirSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { launch } from './lib/chromium.mjs';
 import { summarize, table } from './lib/figures.mjs';
@@ -76,7 +76,7 @@ async function main() {
     return;
   }
   const tokens = count('tokens');
-  const server = await serve({ modules, peers: join(here, 'peers'), exports: join(work, 'exports') });
+  const server = await serve({ modules, peers: join(here, 'peers'), exports: join(work, 'exports'), dist: resolve(here, '../../dist') });
   let browser = await launch(options);
   const rows = [];
   try {

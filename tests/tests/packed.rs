@@ -137,7 +137,9 @@ fn random<C: Compute>(compute: C, encoding: Encoding, held: Encoding) -> PackedL
         let cols = if spec.shape.len() == 2 { spec.shape[1] } else { 1 };
         let rows = spec.shape[0];
         let values: Vec<f32> = (0..rows * cols)
-            .map(|_| if cols == 1 { 1.0 + 0.1 * rng.random::<f32>() } else { rng.random_range(-0.3_f32..0.3) })
+            .map(
+                |_| if cols == 1 { 1.0 + 0.1 * rng.random::<f32>() } else { rng.random_range(-0.3_f32..0.3) },
+            )
             .collect();
         let to = loader.encoding_of(index);
         let step = if encoding.has_scales() { 6 } else { 5 };
@@ -207,8 +209,7 @@ fn check_mask<C: Compute + Clone>(compute: &C) {
         let ranks = RankingBuilder::ranks(&model, &spot).unwrap();
         let random_ranks = ranks.matched_random(&model, 3).unwrap();
         let control = RankingBuilder::ranks(&model, &matched_random(&spot, 3)).unwrap();
-        let mut masks =
-            [ranks, random_ranks, control].map(|ranking| Mask::new(&model, ranking));
+        let mut masks = [ranks, random_ranks, control].map(|ranking| Mask::new(&model, ranking));
         let before = score(&model, &tokens);
         let mut by_count = Vec::new();
         for mask in &mut masks {
@@ -259,7 +260,9 @@ fn what_is_off_is_zero() {
     for (index, spec) in model.layout().tensors().iter().enumerate() {
         let cols = if spec.shape.len() == 2 { spec.shape[1] } else { 1 };
         let mut values: Vec<f32> = (0..spec.numel())
-            .map(|_| if cols == 1 { 1.0 + 0.1 * rng.random::<f32>() } else { rng.random_range(-0.3_f32..0.3) })
+            .map(
+                |_| if cols == 1 { 1.0 + 0.1 * rng.random::<f32>() } else { rng.random_range(-0.3_f32..0.3) },
+            )
             .collect();
         for (&tensor, &offset) in spot.tensor()[..9_000].iter().zip(spot.offset()) {
             if usize::from(tensor) == index {

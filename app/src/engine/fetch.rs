@@ -85,8 +85,12 @@ impl Client {
         };
         match response.status() {
             200..300 => Ok(response),
-            status @ (408 | 425 | 429 | 500..600) => Err(Failure::Broken(format!("the server answers {status}"))),
-            status => Err(Failure::Refused(format!("the server answers {status} {}", response.status_text()))),
+            status @ (408 | 425 | 429 | 500..600) => {
+                Err(Failure::Broken(format!("the server answers {status}")))
+            }
+            status => {
+                Err(Failure::Refused(format!("the server answers {status} {}", response.status_text())))
+            }
         }
     }
 
@@ -133,7 +137,11 @@ impl Client {
                 } else {
                     TimeoutFuture::new(BACK_OFF_MS * attempt).await;
                 }
-                if self.loading.stops.asked() { failed("loading was stopped".to_owned()) } else { Ok(attempt + 1) }
+                if self.loading.stops.asked() {
+                    failed("loading was stopped".to_owned())
+                } else {
+                    Ok(attempt + 1)
+                }
             }
         }
     }

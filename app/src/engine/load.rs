@@ -3,8 +3,12 @@
 use super::failure;
 use super::source::{Directory, ModelFile};
 use super::store;
-use crate::protocol::{Encoding as Choice, EngineError, ErrorCode, LoadPhase, MemoryNeeds, ModelFacts, TensorFacts};
-use codingspot_core::checkpoint::{ByteSource as _, CheckpointError, SafetensorsSource, ShardIndex, SourceError};
+use crate::protocol::{
+    Encoding as Choice, EngineError, ErrorCode, LoadPhase, MemoryNeeds, ModelFacts, TensorFacts,
+};
+use codingspot_core::checkpoint::{
+    ByteSource as _, CheckpointError, SafetensorsSource, ShardIndex, SourceError,
+};
 use codingspot_core::config::LlamaConfig;
 use codingspot_core::kernels::packed::Compute;
 use codingspot_core::layout::ParameterLayout;
@@ -53,7 +57,10 @@ pub(crate) fn network(error: &SourceError) -> EngineError {
     } else {
         failure(
             ErrorCode::Offline,
-            format!("there is no network, and {} is not kept in this browser; connect and try again", error.file),
+            format!(
+                "there is no network, and {} is not kept in this browser; connect and try again",
+                error.file
+            ),
         )
     }
 }
@@ -99,8 +106,7 @@ impl Plan {
         directory.loading().begin(LoadPhase::Header, 0);
         let manifest = if directory.pack {
             let bytes = directory.small("manifest.json", MAX_INDEX).await.map_err(|error| network(&error))?;
-            let manifest =
-                Manifest::parse(&bytes).map_err(|error| failure(ErrorCode::Checkpoint, error))?;
+            let manifest = Manifest::parse(&bytes).map_err(|error| failure(ErrorCode::Checkpoint, error))?;
             directory.name.clone_from(&manifest.name);
             Some(manifest)
         } else {
@@ -123,7 +129,8 @@ impl Plan {
         };
         let config = String::from_utf8(small("config.json", MAX_CONFIG).await?)
             .map_err(|_| failure(ErrorCode::Checkpoint, "config.json is not text"))?;
-        let config = LlamaConfig::from_json(&config).map_err(|error| failure(ErrorCode::Checkpoint, error))?;
+        let config =
+            LlamaConfig::from_json(&config).map_err(|error| failure(ErrorCode::Checkpoint, error))?;
         let tokenizer = Tokenizer::from_bytes(&small("tokenizer.json", MAX_TOKENIZER).await?, &config)
             .map_err(|error| failure(ErrorCode::Checkpoint, error))?;
         let parameters = ParameterLayout::new(&config).num_parameters();
@@ -147,7 +154,8 @@ impl Plan {
                 let index = self.directory.small("model.safetensors.index.json", MAX_INDEX).await;
                 let index = index.map_err(|_| network(&single))?;
                 let text = String::from_utf8_lossy(&index);
-                let index = ShardIndex::from_json("model.safetensors.index.json", &text).map_err(checkpoint)?;
+                let index =
+                    ShardIndex::from_json("model.safetensors.index.json", &text).map_err(checkpoint)?;
                 for name in index.files() {
                     if !codingspot_pack::manifest::is_file_name(name) {
                         let text = format!("the index names the file {name:?}; expected a plain file name");
@@ -226,10 +234,9 @@ impl Plan {
             .map_err(|error| failure(ErrorCode::Checkpoint, error))?;
         self.directory.loading().begin(LoadPhase::Fetch, self.total_bytes);
         let (model, fingerprint) = match &self.manifest {
-            Some(manifest) => (
-                load_pack(loader, manifest, &self.directory).await?,
-                manifest.fingerprint.clone(),
-            ),
+            Some(manifest) => {
+                (load_pack(loader, manifest, &self.directory).await?, manifest.fingerprint.clone())
+            }
             None => self.load_files(loader).await?,
         };
         self.directory.loading().begin(LoadPhase::Warm, self.total_bytes);

@@ -60,9 +60,8 @@ impl<C: Compute> Masks<C> {
         ranking: RankingBuilder,
         control_seed: u64,
     ) -> Result<Self, EngineError> {
-        let control = ranking
-            .matched_random(model, control_seed)
-            .map_err(|error| failure(ErrorCode::Spot, error))?;
+        let control =
+            ranking.matched_random(model, control_seed).map_err(|error| failure(ErrorCode::Spot, error))?;
         Ok(Self { spot: Mask::new(model, ranking), random: Mask::new(model, control) })
     }
 
@@ -136,9 +135,10 @@ impl<C: Compute> Ready<C> {
                 Ok(js_sys::Uint8Array::new(&buffer).to_vec())
             }
             SpotSource::Pack(name) => {
-                let entry = self.manifest.as_ref().and_then(|manifest| manifest.spot(name)).ok_or_else(|| {
-                    Refusal::Error(failure(ErrorCode::Spot, format!("the pack has no spot {name:?}")))
-                })?;
+                let entry =
+                    self.manifest.as_ref().and_then(|manifest| manifest.spot(name)).ok_or_else(|| {
+                        Refusal::Error(failure(ErrorCode::Spot, format!("the pack has no spot {name:?}")))
+                    })?;
                 let directory = self.directory.with_loading(loading);
                 let bytes = directory.small(&entry.file, entry.bytes).await.map_err(fetched)?;
                 let found = blake3::hash(&bytes).to_string();
@@ -191,7 +191,8 @@ impl<C: Compute> Ready<C> {
             .iter()
             .map(|spec| (spec.name.clone(), spec.shape.iter().map(|&d| d as u64).collect()))
             .collect();
-        levels.check(&self.fingerprint, shapes.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())))?;
+        levels
+            .check(&self.fingerprint, shapes.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())))?;
         let header = levels.header();
         let facts = SpotFacts {
             scope: header.scope.clone(),

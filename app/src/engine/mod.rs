@@ -104,27 +104,33 @@ pub(crate) fn send(message: &FromEngine) {
 
 /// Starts listening. Called once, by the worker's program.
 pub fn start() {
+    codingspot_core::run_constructors();
     console_error_panic_hook::set_once();
     let inbox = Rc::new(RefCell::new(Inbox::default()));
     let session = Rc::new(RefCell::new(Some(Session::default())));
-    let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
-        match Message::read(&event.data()) {
-            Ok(Message { body: ToEngine::CancelLoad { id } | ToEngine::StopRun { id }, .. }) => stop(&inbox, id),
-            Ok(message) => {
-                inbox.borrow_mut().waiting.push_back(message);
-                if !std::mem::replace(&mut inbox.borrow_mut().running, true) {
-                    wasm_bindgen_futures::spawn_local(run(inbox.clone(), session.clone()));
+    let on_message =
+        Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
+            match Message::read(&event.data()) {
+                Ok(Message { body: ToEngine::CancelLoad { id } | ToEngine::StopRun { id }, .. }) => {
+                    stop(&inbox, id)
                 }
+                Ok(message) => {
+                    inbox.borrow_mut().waiting.push_back(message);
+                    if !std::mem::replace(&mut inbox.borrow_mut().running, true) {
+                        wasm_bindgen_futures::spawn_local(run(inbox.clone(), session.clone()));
+                    }
+                }
+                Err(error) => send(&FromEngine::Failed {
+                    id: None,
+                    error: failure(
+                        ErrorCode::Protocol,
+                        format!(
+                            "the page sent a message that the worker can't read ({error}); reload the page"
+                        ),
+                    ),
+                }),
             }
-            Err(error) => send(&FromEngine::Failed {
-                id: None,
-                error: failure(
-                    ErrorCode::Protocol,
-                    format!("the page sent a message that the worker can't read ({error}); reload the page"),
-                ),
-            }),
-        }
-    });
+        });
     scope().set_onmessage(Some(on_message.as_ref().unchecked_ref()));
     // The worker listens as long as it lives.
     on_message.forget();

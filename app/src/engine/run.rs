@@ -4,7 +4,8 @@ use super::load::Ready;
 use super::wait::{Turns, now_ms};
 use super::{Stops, failure, send};
 use crate::protocol::{
-    Arm, Candidate, EngineError, ErrorCode, FromEngine, RequestId, RunMode, Sampling, Snippet, StopReason, TokenInfo,
+    Arm, Candidate, EngineError, ErrorCode, FromEngine, RequestId, RunMode, Sampling, Snippet, StopReason,
+    TokenInfo,
 };
 use codingspot_core::kernels::packed::Compute;
 use codingspot_core::packed::{GenerationEnd, MaskChange, PackedError, Scored, Step};
@@ -27,8 +28,8 @@ pub(crate) fn tokens_so_far() -> Option<u32> {
 
 /// Two-sided 95 % quantiles of Student's t, by degrees of freedom from 1.
 const T_95: [f64; 30] = [
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
-    2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
 ];
 
 /// What a run asks for.
@@ -67,10 +68,8 @@ impl<'a> Batches<'a> {
         self.first_ms.get_or_insert(now);
         // A token that can't be read as text is shown as none.
         let text = self.stream.push(step.token).unwrap_or_default();
-        let top = step.candidates.tokens.iter().zip(step.candidates.logprobs).map(|(&token, logprob)| Candidate {
-            token,
-            text: self.tokenizer.decode(&[token]).unwrap_or_default(),
-            logprob,
+        let top = step.candidates.tokens.iter().zip(step.candidates.logprobs).map(|(&token, logprob)| {
+            Candidate { token, text: self.tokenizer.decode(&[token]).unwrap_or_default(), logprob }
         });
         self.waiting.push(TokenInfo { token: step.token, text, logprob: step.logprob, top: top.collect() });
         TOKENS.set(Some(self.count()));
@@ -102,8 +101,7 @@ impl<'a> Batches<'a> {
         self.flush();
         let seconds = self.first_ms.map_or(0.0, |first| (now_ms() - first) / 1_000.0);
         let tokens = self.sent;
-        let tokens_per_s =
-            (timed && tokens > 1 && seconds > 0.0).then(|| f64::from(tokens - 1) / seconds);
+        let tokens_per_s = (timed && tokens > 1 && seconds > 0.0).then(|| f64::from(tokens - 1) / seconds);
         send(&FromEngine::ArmFinished { id: self.id, arm: self.arm, stop, tokens, tokens_per_s });
     }
 }
@@ -120,9 +118,11 @@ impl<C: Compute> Ready<C> {
     pub(crate) fn set_mask(&mut self, arm: Arm, count: u64) -> Result<MaskChange, EngineError> {
         match &mut self.masks {
             Some(masks) => Ok(masks.set(&self.model, arm, count)),
-            None if arm == Arm::Original || count == 0 => {
-                Ok(MaskChange { count: 0, changed: 0, by_tensor: vec![0; self.model.layout().tensors().len()] })
-            }
+            None if arm == Arm::Original || count == 0 => Ok(MaskChange {
+                count: 0,
+                changed: 0,
+                by_tensor: vec![0; self.model.layout().tensors().len()],
+            }),
             None => Err(failure(ErrorCode::Spot, "no spot is loaded; choose one first")),
         }
     }

@@ -61,7 +61,11 @@ impl<C: Compute> Ready<C> {
                 let rows: Vec<&[u32]> = batch.iter().map(Vec::as_slice).collect();
                 scorer.add_batch(&rows).await.map_err(|error| failed(&error))?;
                 done += 1;
-                send(&FromEngine::ScoreProgress { id, done, total: u32::try_from(total).unwrap_or(u32::MAX) });
+                send(&FromEngine::ScoreProgress {
+                    id,
+                    done,
+                    total: u32::try_from(total).unwrap_or(u32::MAX),
+                });
                 turns.take().await;
                 if stops.asked() {
                     return Ok(None);
@@ -73,8 +77,8 @@ impl<C: Compute> Ready<C> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
         let count = (parameters_in_scope(&layout, scope) as f64 * MAX_K / 100.0).round() as u64;
         let mut top = StreamingTop::new(count.max(1));
-        for (tensor, _) in competing::<std::convert::Infallible>(layout.tensors(), scope)
-            .map_err(|error| failed(&error))?
+        for (tensor, _) in
+            competing::<std::convert::Infallible>(layout.tensors(), scope).map_err(|error| failed(&error))?
         {
             top.add(tensor, 0, &sum.tensors()[usize::from(tensor)]).map_err(|bad| {
                 failed(&format!("tensor {tensor} has the score {} at {}", bad.score, bad.index))
@@ -99,7 +103,8 @@ impl<C: Compute> Ready<C> {
         let mut sequences = Vec::new();
         for document in documents {
             let ids = self.tokenizer.encode_document(&document.text).map_err(failed)?;
-            let begin: Vec<u32> = self.tokenizer.bos().into_iter().filter(|bos| ids.first() == Some(bos)).collect();
+            let begin: Vec<u32> =
+                self.tokenizer.bos().into_iter().filter(|bos| ids.first() == Some(bos)).collect();
             for piece in ids[begin.len()..].chunks(SEQ_LEN - begin.len()).take(most.max(1)) {
                 let sequence = [begin.as_slice(), piece].concat();
                 if sequence.len() > 1 {

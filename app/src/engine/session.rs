@@ -9,8 +9,8 @@ use super::source::Directory;
 use super::wait::now_ms;
 use super::{Message, Stops, failure, send, store};
 use crate::protocol::{
-    Arm, Encoding, EngineError, ErrorCode, Fault, FromEngine, ModelSource, PROTOCOL_VERSION, RequestId, Snippet,
-    SpotSource, ToEngine,
+    Arm, Encoding, EngineError, ErrorCode, Fault, FromEngine, ModelSource, PROTOCOL_VERSION, RequestId,
+    Snippet, SpotSource, ToEngine,
 };
 use codingspot_core::kernels::packed::{Cpu, Gpu};
 use std::cell::Cell;
@@ -254,7 +254,10 @@ impl Session {
         if at.is_some() && lost_at.get().is_none() {
             self.fault = None;
             self.loaded = None;
-            send(&FromEngine::DeviceLost { token: tokens_so_far(), message: "a test asked for it".to_owned() });
+            send(&FromEngine::DeviceLost {
+                token: tokens_so_far(),
+                message: "a test asked for it".to_owned(),
+            });
             return Ok(());
         }
         let done = ended?;

@@ -133,7 +133,10 @@ impl Directory {
             Origin::Local(files) => {
                 let file = Self::local(files, name)?;
                 if file.size() > limit as f64 {
-                    return Err(failed(name, format!("it has {} bytes, expected at most {limit}", file.size())));
+                    return Err(failed(
+                        name,
+                        format!("it has {} bytes, expected at most {limit}", file.size()),
+                    ));
                 }
                 read_local(&file, name, 0..file.size() as u64).await
             }
@@ -171,7 +174,13 @@ impl Directory {
         if let Some(len) = len {
             // More than there should be is of something else.
             let kept = kept.filter(|kept| kept.len() <= len || kept.truncate(0).is_ok());
-            return Ok(ModelFile::new(name, len, From::Http { url, body: RefCell::default() }, kept, self.client.clone()));
+            return Ok(ModelFile::new(
+                name,
+                len,
+                From::Http { url, body: RefCell::default() },
+                kept,
+                self.client.clone(),
+            ));
         }
         // The server tells how long it is, and whether it is still what is kept a part of.
         let noted = match &self.store {
@@ -209,9 +218,7 @@ impl Directory {
 
 async fn read_local(file: &File, name: &str, range: Range<u64>) -> Result<Vec<u8>, SourceError> {
     let changed = || failed(name, "it can't be read any more; choose the files again");
-    let slice = file
-        .slice_with_f64_and_f64(range.start as f64, range.end as f64)
-        .map_err(|_| changed())?;
+    let slice = file.slice_with_f64_and_f64(range.start as f64, range.end as f64).map_err(|_| changed())?;
     let buffer = JsFuture::from(slice.array_buffer()).await.map_err(|_| changed())?;
     let bytes = js_sys::Uint8Array::new(&buffer).to_vec();
     if bytes.len() as u64 == range.end - range.start { Ok(bytes) } else { Err(changed()) }
@@ -319,7 +326,10 @@ impl ByteSource for ModelFile {
 
     async fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, SourceError> {
         if range.end > self.len || range.start > range.end {
-            return Err(failed(&self.name, format!("it has {} bytes, {} are asked for", self.len, range.end)));
+            return Err(failed(
+                &self.name,
+                format!("it has {} bytes, {} are asked for", self.len, range.end),
+            ));
         }
         self.read_range(range).await.map(Cow::Owned)
     }

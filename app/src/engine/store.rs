@@ -8,8 +8,9 @@ use std::cell::Cell;
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
-    File, FileSystemDirectoryHandle, FileSystemFileHandle, FileSystemGetDirectoryOptions, FileSystemGetFileOptions,
-    FileSystemReadWriteOptions, FileSystemRemoveOptions, FileSystemSyncAccessHandle,
+    File, FileSystemDirectoryHandle, FileSystemFileHandle, FileSystemGetDirectoryOptions,
+    FileSystemGetFileOptions, FileSystemReadWriteOptions, FileSystemRemoveOptions,
+    FileSystemSyncAccessHandle,
 };
 
 /// The directory of all models.
@@ -130,7 +131,11 @@ impl Store {
                 && let Ok(promise) = handle.dyn_into::<FileSystemFileHandle>().map(|handle| handle.get_file())
                 && let Ok(file) = settle::<File>(promise).await
             {
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bytes, below 2^53")]
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "bytes, below 2^53"
+                )]
                 {
                     sum += file.size() as u64;
                 }

@@ -59,5 +59,7 @@ pub(crate) async fn within(promise: Promise, limit_ms: u32) -> Settled {
 /// The browser's words of an error.
 pub(crate) fn words(error: &JsValue) -> String {
     use wasm_bindgen::JsCast as _;
-    error.dyn_ref::<js_sys::Error>().map_or_else(|| format!("{error:?}"), |error| String::from(error.message()))
+    error
+        .dyn_ref::<js_sys::Error>()
+        .map_or_else(|| format!("{error:?}"), |error| String::from(error.message()))
 }

@@ -142,7 +142,10 @@ fn bands(spec: &TensorSpec) -> Vec<Band> {
     }
 }
 
-pub(crate) fn check_shapes<S: TensorSource>(source: &S, layout: &ParameterLayout) -> Result<(), CheckpointError> {
+pub(crate) fn check_shapes<S: TensorSource>(
+    source: &S,
+    layout: &ParameterLayout,
+) -> Result<(), CheckpointError> {
     for spec in layout.tensors() {
         let Some(info) = source.tensors().iter().find(|info| info.name == spec.name) else {
             return Err(CheckpointError::MissingTensor {

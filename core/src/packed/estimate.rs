@@ -34,7 +34,8 @@ pub fn memory_needs(
     });
     let (weight_bytes, largest_weight) =
         buffers.fold((0, 0), |(sum, largest), bytes| (sum + bytes, bytes.max(largest)));
-    let capacity = (context.clamp(1, config.max_position_embeddings).next_multiple_of(MAX_ROWS) + MAX_ROWS) as u64;
+    let capacity =
+        (context.clamp(1, config.max_position_embeddings).next_multiple_of(MAX_ROWS) + MAX_ROWS) as u64;
     let kv = (config.num_key_value_heads * config.head_dim) as u64;
     let cache = capacity * kv * 4;
     let rows = MAX_ROWS as u64 * 4;

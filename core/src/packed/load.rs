@@ -116,14 +116,21 @@ impl<C: Compute> PackedLoader<C> {
         }
         let mut row = first;
         while row < first + rows {
-            let (part, offset) =
-                self.places.locate(index, row as u64 * cols as u64).ok_or_else(|| refuse("too many rows".to_owned()))?;
+            let (part, offset) = self
+                .places
+                .locate(index, row as u64 * cols as u64)
+                .ok_or_else(|| refuse("too many rows".to_owned()))?;
             let part = &self.places.parts[part];
             let place = (part.base + offset as usize) / cols;
-            let end = (usize::try_from((part.first + part.len) / cols as u64).unwrap_or(usize::MAX)).min(first + rows);
+            let end = (usize::try_from((part.first + part.len) / cols as u64).unwrap_or(usize::MAX))
+                .min(first + rows);
             let (from, to) = (row - first, end - first);
             let matrix = &self.buffers[&part.slot];
-            self.compute.write(&matrix.words, place * row_words, &packed.words[from * row_words..to * row_words]);
+            self.compute.write(
+                &matrix.words,
+                place * row_words,
+                &packed.words[from * row_words..to * row_words],
+            );
             if row_blocks > 0 {
                 let scales = &packed.scales[from * row_blocks / 2..(to * row_blocks).div_ceil(2)];
                 self.compute.write(&matrix.scales, place * row_blocks / 2, scales);

@@ -1,8 +1,8 @@
 //! What is switched off, on the device.
 
+use super::PackedLlama;
 use super::place::Part;
 use super::ranking::{Prefix, Ranking, RankingBuilder};
-use super::PackedLlama;
 use crate::kernels::packed::{Codes, Compute};
 
 /// Parameters of one part: their offsets in it, and the codes that they have when on.

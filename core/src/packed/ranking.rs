@@ -41,7 +41,8 @@ impl Prefix {
                 let nearest = counts.iter().enumerate().min_by_key(|(_, level)| level.abs_diff(count));
                 match nearest {
                     Some((level, &found)) if found.abs_diff(count) <= count => {
-                        for (taken, &of) in taken.iter_mut().zip(&by_part[level * parts..(level + 1) * parts]) {
+                        for (taken, &of) in taken.iter_mut().zip(&by_part[level * parts..(level + 1) * parts])
+                        {
                             *taken = of as usize;
                         }
                         (found, taken)
@@ -75,7 +76,8 @@ impl RankingBuilder {
     /// [`SpotError::OtherLayout`] when a parameter lies outside the model (spots are checked before).
     pub fn ranks<C: Compute>(model: &PackedLlama<C>, spot: &Spot) -> Result<Self, PackedError> {
         let places = &model.places;
-        let mut ranking = Ranking { offsets: vec![Vec::new(); places.parts.len()], prefix: Prefix::Ranks(Vec::new()) };
+        let mut ranking =
+            Ranking { offsets: vec![Vec::new(); places.parts.len()], prefix: Prefix::Ranks(Vec::new()) };
         let mut by_rank = Vec::with_capacity(spot.len());
         for (&tensor, &offset) in spot.tensor().iter().zip(spot.offset()) {
             by_rank.push(ranking.push(places, usize::from(tensor), offset)?);
@@ -89,7 +91,10 @@ impl RankingBuilder {
         let parts = model.places.parts.len();
         let prefix = Prefix::Levels { counts: Vec::new(), by_part: Vec::new(), parts };
         let tensors = model.layout().tensors().len();
-        Self { ranking: Ranking { offsets: vec![Vec::new(); parts], prefix }, by_tensor: vec![Vec::new(); tensors] }
+        Self {
+            ranking: Ranking { offsets: vec![Vec::new(); parts], prefix },
+            by_tensor: vec![Vec::new(); tensors],
+        }
     }
 
     /// Parameters of tensor `tensor` that the level in hand adds.
@@ -133,7 +138,8 @@ impl RankingBuilder {
     pub fn matched_random<C: Compute>(&self, model: &PackedLlama<C>, seed: u64) -> Result<Self, PackedError> {
         let places = &model.places;
         let tensors = model.layout().tensors();
-        let mut ranking = Ranking { offsets: vec![Vec::new(); places.parts.len()], prefix: self.ranking.prefix.clone() };
+        let mut ranking =
+            Ranking { offsets: vec![Vec::new(); places.parts.len()], prefix: self.ranking.prefix.clone() };
         match &self.ranking.prefix {
             Prefix::Ranks(ranks) => {
                 let mut counts = vec![0_usize; tensors.len()];
@@ -144,7 +150,9 @@ impl RankingBuilder {
                 let mut draws: Vec<_> = counts
                     .iter()
                     .enumerate()
-                    .map(|(tensor, &count)| random_offsets(seed, tensor, tensors[tensor].numel(), count).into_iter())
+                    .map(|(tensor, &count)| {
+                        random_offsets(seed, tensor, tensors[tensor].numel(), count).into_iter()
+                    })
                     .collect();
                 let mut by_rank = Vec::with_capacity(ranks.len());
                 for &part in ranks {

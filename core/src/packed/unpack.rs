@@ -2,8 +2,8 @@
 
 use super::{PackedError, PackedLlama};
 use crate::kernels::packed::Compute;
-use crate::llama::{Llama, LlamaParts, Weight};
 use crate::llama::vocabulary_rows_per_band;
+use crate::llama::{Llama, LlamaParts, Weight};
 use burn::tensor::Device;
 use codingspot_pack::{BLOCK, unpack_rows};
 

@@ -20,7 +20,11 @@ pub fn matched_random(spot: &Spot, seed: u64) -> Spot {
         .zip(&spot.header().tensors)
         .enumerate()
         .map(|(stream, (count, tensor))| {
-            random_offsets(seed, stream, tensor.numel(), count).into_iter().map(|offset| (offset, 0.0)).collect::<Vec<_>>().into_iter()
+            random_offsets(seed, stream, tensor.numel(), count)
+                .into_iter()
+                .map(|offset| (offset, 0.0))
+                .collect::<Vec<_>>()
+                .into_iter()
         })
         .collect();
     matched(spot, draws, format!("random:{seed}"))

@@ -2,8 +2,8 @@
 
 use super::rotary::Caches;
 use super::{
-    Attention, Candidates, Codes, Compute, ComputeError, Heads, PackedMatrix, Product, STATISTICS_WORDS, attention,
-    embedding, norm, product, rotary, switch,
+    Attention, Candidates, Codes, Compute, ComputeError, Heads, PackedMatrix, Product, STATISTICS_WORDS,
+    attention, embedding, norm, product, rotary, switch,
 };
 use codingspot_pack::Encoding;
 use std::cell::RefCell;
@@ -98,7 +98,14 @@ impl Compute for Cpu {
     }
 
     fn norm(&self, x: &Buffer, gain: &Buffer, eps: f32, n: usize, width: usize, out: &Buffer) {
-        norm::cpu(floats(&x.borrow()), floats(&gain.borrow()), eps, n, width, floats_mut(&mut out.borrow_mut()));
+        norm::cpu(
+            floats(&x.borrow()),
+            floats(&gain.borrow()),
+            eps,
+            n,
+            width,
+            floats_mut(&mut out.borrow_mut()),
+        );
     }
 
     fn product(
@@ -164,14 +171,7 @@ impl Compute for Cpu {
         switch::gather_cpu(&words.borrow(), codes, &offsets.borrow(), &mut out.borrow_mut());
     }
 
-    fn toggle(
-        &self,
-        words: &Buffer,
-        codes: Codes,
-        offsets: &Buffer,
-        values: &Buffer,
-        range: Range<usize>,
-    ) {
+    fn toggle(&self, words: &Buffer, codes: Codes, offsets: &Buffer, values: &Buffer, range: Range<usize>) {
         let (offsets, values) = (offsets.borrow(), values.borrow());
         switch::toggle_cpu(&mut words.borrow_mut(), codes, &offsets[range.clone()], &values[range]);
     }

@@ -13,7 +13,9 @@ pub(super) fn cpu(
     let (words, scales) = (band.words.borrow(), band.scales.borrow());
     let (row_words, row_blocks) = (band.cols / band.encoding.per_word(), band.cols / 32);
     for (i, &token) in tokens.iter().take(n).enumerate() {
-        let Some(row) = (token as usize).checked_sub(first_row).filter(|&row| row < band.rows) else { continue };
+        let Some(row) = (token as usize).checked_sub(first_row).filter(|&row| row < band.rows) else {
+            continue;
+        };
         let row_of_words = &words[row * row_words..(row + 1) * row_words];
         let out = &mut out[i * band.cols..(i + 1) * band.cols];
         let scale = |block: usize| codingspot_pack::scale(&scales, row * row_blocks + block);

@@ -2,8 +2,8 @@
 
 use super::product::gpu::Shape;
 use super::{
-    Attention, Codes, Compute, ComputeError, Heads, PackedMatrix, Product, attention, embedding, norm, product, rotary,
-    statistics, switch,
+    Attention, Codes, Compute, ComputeError, Heads, PackedMatrix, Product, attention, embedding, norm,
+    product, rotary, statistics, switch,
 };
 use burn::backend::DispatchDevice;
 use codingspot_pack::Encoding;
@@ -32,7 +32,10 @@ pub struct Gpu {
 
 impl std::fmt::Debug for Gpu {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gpu").field("plane", &self.plane).field("software", &self.software).finish_non_exhaustive()
+        f.debug_struct("Gpu")
+            .field("plane", &self.plane)
+            .field("software", &self.software)
+            .finish_non_exhaustive()
     }
 }
 
@@ -123,7 +126,10 @@ fn word_bytes(words: &[u32]) -> Bytes {
     Bytes::from_bytes_vec(bytemuck::cast_slice(words).to_vec())
 }
 
-#[expect(unsafe_code, reason = "launches without CubeCL's own checks: every index is below what the caller sized")]
+#[expect(
+    unsafe_code,
+    reason = "launches without CubeCL's own checks: every index is below what the caller sized"
+)]
 impl Compute for Gpu {
     type Buffer = GpuBuffer;
 

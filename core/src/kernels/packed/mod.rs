@@ -92,7 +92,15 @@ pub trait Compute {
     );
 
     /// `out = x / √(mean(x²) + ε) ⊙ gain` over `n` rows of `width`.
-    fn norm(&self, x: &Self::Buffer, gain: &Self::Buffer, eps: f32, n: usize, width: usize, out: &Self::Buffer);
+    fn norm(
+        &self,
+        x: &Self::Buffer,
+        gain: &Self::Buffer,
+        eps: f32,
+        n: usize,
+        width: usize,
+        out: &Self::Buffer,
+    );
 
     /// `x · matrixᵀ` of `n` rows, as `product` says.
     fn product(

@@ -96,7 +96,8 @@ pub(super) mod gpu {
                 keys[to] = a * cos - b * sin;
                 keys[to + half] = b * cos + a * sin;
             } else {
-                let to = ((head - comptime!(heads.query + heads.kv)) * comptime!(heads.capacity) + at) * dim + column;
+                let to = ((head - comptime!(heads.query + heads.kv)) * comptime!(heads.capacity) + at) * dim
+                    + column;
                 values[to] = a;
                 values[to + half] = b;
             }

@@ -172,6 +172,9 @@ mod tests {
         assert!((of.target - (2.0 - sum.ln())).abs() < 1e-6);
         assert_eq!(Candidates::from_words(&of.to_words()), of);
         assert!(!Candidates::of(&[1.0, f32::NAN], u32::MAX).is_finite());
-        assert!((Candidates::of(&[0.0, 9.0], u32::MAX).target - Candidates::of(&[0.0, 9.0], 1).target).abs() < 1e-9);
+        assert!(
+            (Candidates::of(&[0.0, 9.0], u32::MAX).target - Candidates::of(&[0.0, 9.0], 1).target).abs()
+                < 1e-9
+        );
     }
 }

@@ -21,10 +21,7 @@ pub(super) fn run(args: &BenchDecodeArgs) -> anyhow::Result<Figures> {
     );
     // Every repeat has the same length: no token ends the text.
     bench.model.config.eos_token_ids.clear();
-    let vocabulary = bench.model.config.vocab_size;
-    let prompt = (0..args.prompt_tokens)
-        .map(|place| u32::try_from((place * 7919 + 1) % vocabulary))
-        .collect::<Result<Vec<_>, _>>()?;
+    let prompt = prompt(args.prompt_tokens, bench.model.config.vocab_size);
     let device = device::choose(args.device.device)?;
     let loaded = bench.model.load(&device.device)?;
     let options = GenerateOptions { max_tokens: args.tokens, ..GenerateOptions::default() };
@@ -45,12 +42,6 @@ pub(super) fn run(args: &BenchDecodeArgs) -> anyhow::Result<Figures> {
             decode.seconds.push(seconds - first);
         }
     }
-    let part = |times: &Times, tokens: usize| -> Value {
-        let mut part = times.to_json();
-        part["tokens"] = tokens.into();
-        part["tokens_per_s"] = json!(times.rate(tokens as u64));
-        part
-    };
     Ok(Figures {
         bench: "decode",
         parameters: json!({
@@ -64,4 +55,17 @@ pub(super) fn run(args: &BenchDecodeArgs) -> anyhow::Result<Figures> {
         ],
         times: whole,
     })
+}
+
+/// Tokens from all over the vocabulary.
+pub(super) fn prompt(tokens: usize, vocabulary: usize) -> Vec<u32> {
+    (0..tokens).map(|place| u32::try_from((place * 7919 + 1) % vocabulary).unwrap_or(0)).collect()
+}
+
+/// The times of a part of a generation, with how many tokens it had.
+pub(super) fn part(times: &Times, tokens: usize) -> Value {
+    let mut part = times.to_json();
+    part["tokens"] = tokens.into();
+    part["tokens_per_s"] = json!(times.rate(tokens as u64));
+    part
 }

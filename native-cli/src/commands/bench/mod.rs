@@ -3,6 +3,7 @@
 
 mod decode;
 mod load;
+mod packed;
 mod score;
 mod select;
 
@@ -22,6 +23,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         BenchCommand::Load(args) => load::run(args)?,
         BenchCommand::Select(args) => select::run(args)?,
         BenchCommand::Score(args) => score::run(args)?,
+        BenchCommand::Decode(args) if args.packed.is_some() => packed::run(args)?,
         BenchCommand::Decode(args) => decode::run(args)?,
     };
     output::json(&figures.to_json())
