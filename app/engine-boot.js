@@ -14,7 +14,9 @@ const tell = (error) =>
   });
 self.addEventListener('unhandledrejection', (event) => tell(event.reason));
 
-init({ module_or_path: new URL('./engine_bg.wasm', import.meta.url) }).then(() => {
+init({ module_or_path: new URL('./engine_bg.wasm', import.meta.url) }).then(({ memory }) => {
+  // For who measures how large it is.
+  self.engineMemory = memory;
   self.removeEventListener('message', keep);
   for (const data of early) self.dispatchEvent(new MessageEvent('message', { data }));
 }, tell);

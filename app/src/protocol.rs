@@ -264,7 +264,7 @@ pub struct EngineError {
     pub message: String,
 }
 
-/// A fault to bring about, in builds for tests.
+/// A fault to bring about, to see how the page takes it: its address asks for one by `?fault=`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fault {
     /// The device is lost at this token of a run.
@@ -427,7 +427,7 @@ pub enum ToEngine {
         /// Request.
         id: RequestId,
     },
-    /// Bring a fault about (builds for tests; others ignore it).
+    /// Bring a fault about.
     InjectFault {
         /// Which.
         fault: Fault,

@@ -17,8 +17,6 @@ const axeSource = readFileSync(join(import.meta.dirname, 'node_modules/axe-core/
 const shared = process.env.CODINGSPOT_SHARED ?? join(root, '../shared');
 /** A model whose authors publish what it says, if it is there. */
 export const stories = join(shared, 'models/stories260K');
-/** Faults can be brought about only in builds with the feature `test-hooks`. */
-export const hooks = process.env.CODINGSPOT_TEST_HOOKS === '1';
 
 /** Serves the page and starts a browser; `close` ends both. */
 export async function start() {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { accessible, finished, hooks, idle, load, maxTokens, minutes, openModels, shot, start, state, stories } from './harness.mjs';
+import { accessible, finished, idle, load, maxTokens, minutes, openModels, shot, start, state, stories } from './harness.mjs';
 
 let site;
 before(async () => {
@@ -143,7 +143,7 @@ test('nothing keeps the page busy for more than 50 ms while tokens stream', asyn
   await view.close();
 });
 
-test('the GPU is lost and the text stays', { skip: !hooks && 'needs a build with test-hooks' }, async () => {
+test('the GPU is lost and the text stays', async () => {
   const view = await site.open('?fault=device-lost@5', { allow: [/.*/] });
   const { at } = view;
   await load(view);
@@ -159,7 +159,7 @@ test('the GPU is lost and the text stays', { skip: !hooks && 'needs a build with
   await view.close();
 });
 
-test('too little memory says how much is needed', { skip: !hooks && 'needs a build with test-hooks' }, async () => {
+test('too little memory says how much is needed', async () => {
   const view = await site.open('?fault=oom', { allow: [/.*/] });
   const { page, at } = view;
   await idle(view);
@@ -174,7 +174,7 @@ test('too little memory says how much is needed', { skip: !hooks && 'needs a bui
   await view.close();
 });
 
-test('a full store loads without a copy', { skip: !hooks && 'needs a build with test-hooks' }, async () => {
+test('a full store loads without a copy', async () => {
   const view = await site.open('?fault=quota&cpu=1', { allow: [/.*/] });
   const { page, at } = view;
   await idle(view);
@@ -187,7 +187,7 @@ test('a full store loads without a copy', { skip: !hooks && 'needs a build with 
   await view.close();
 });
 
-test('a network that gives nothing is tried again', { skip: !hooks && 'needs a build with test-hooks' }, async () => {
+test('a network that gives nothing is tried again', async () => {
   const view = await site.open('?fault=stall&cpu=1', { allow: [/.*/] });
   const { page, at, close } = view;
   await idle(view);

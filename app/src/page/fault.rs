@@ -1,4 +1,4 @@
-//! Faults that builds for tests bring about: `?fault=device-lost@37`, `oom`, `quota`, `stall`.
+//! Faults that whoever asks for them by the address bring about: `?fault=device-lost@37`, `oom`, `quota`, `stall`.
 
 use crate::protocol::Fault;
 

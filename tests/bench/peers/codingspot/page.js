@@ -59,17 +59,17 @@ function ask(bytes, end, each = () => {}) {
   });
 }
 
-export async function load({ directory, encoding, cpu }) {
+export async function load({ directory, encoding, cpu, pack = false, keep = false }) {
   worker = new Worker('/dist/engine-boot.js', { type: 'module' });
   worker.onmessage = ({ data }) => {
     const reader = new Reader(new Uint8Array(Array.isArray(data) ? data[0] : data));
     waiting(names[reader.number()], reader);
   };
   const failure = new Promise((_, failed) => (worker.onerror = (event) => failed(new Error(event.message))));
-  return Promise.race([failure, start(directory, encoding, cpu)]);
+  return Promise.race([failure, start(directory, encoding, cpu, pack, keep)]);
 }
 
-async function start(directory, encoding, cpu) {
+async function start(directory, encoding, cpu, pack, keep) {
   const ready = await ask([0, ...number(2), cpu ? 1 : 0], 'Ready');
   ready.number();
   const backend = ready.number();
@@ -77,7 +77,7 @@ async function start(directory, encoding, cpu) {
   if (!cpu && backend !== 0) throw new Error('the worker took no WebGPU adapter');
   const url = new URL(directory, location).href;
   const id = ++lastId;
-  await ask([2, ...number(id), 0, ...text(url), 0, 1, encoding, 0], 'ModelReady');
+  await ask([2, ...number(id), 0, ...text(url), Number(pack), ...(encoding === null ? [0] : [1, encoding]), Number(keep)], 'ModelReady');
   return { adapter };
 }
 
