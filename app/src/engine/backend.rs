@@ -7,6 +7,9 @@ use js_sys::{Function, Promise, Reflect};
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
+/// Launches that are submitted at once, at most: a pass of a model of 28 layers. Passes are submitted when they end.
+const TASKS_MAX: usize = 256;
+
 /// What was chosen.
 #[derive(Debug, Clone)]
 pub(crate) struct Chosen {
@@ -32,7 +35,7 @@ pub(crate) async fn choose(force_cpu: bool) -> Chosen {
     let probed = if force_cpu { Err(BackendReason::Asked) } else { probe().await };
     let reason = match probed {
         Err(reason) => reason,
-        Ok(adapter) => match Device::wgpu_options().init_with_setup_async().await {
+        Ok(adapter) => match Device::wgpu_options().tasks_max(TASKS_MAX).init_with_setup_async().await {
             Ok((device, setup)) => {
                 setup.device.set_device_lost_callback(|_, message| {
                     super::send(&FromEngine::DeviceLost { token: super::run::tokens_so_far(), message });

@@ -304,17 +304,19 @@ impl Compute for Gpu {
         next: &GpuBuffer,
         out: &GpuBuffer,
     ) {
+        // Units compare their findings all with all: an emulated adapter pays for each of them.
+        let units = if self.software { UNITS } else { 4 * UNITS };
         unsafe {
             statistics::gpu::kernel::launch_unchecked(
                 &self.client,
                 CubeCount::Static(n as u32, 1, 1),
-                CubeDim::new_1d(256),
+                CubeDim::new_1d(units as u32),
                 Self::bind(logits, 1),
                 Self::bind(targets, 1),
                 Self::bind(next, 1),
                 Self::bind(out, 1),
                 width,
-                256,
+                units,
             );
         }
     }
