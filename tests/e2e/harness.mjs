@@ -18,8 +18,11 @@ const shared = process.env.CODINGSPOT_SHARED ?? join(root, '../shared');
 /** A model whose authors publish what it says, if it is there. */
 export const stories = join(shared, 'models/stories260K');
 
-/** Serves the page and starts a browser; `close` ends both. */
-export async function start() {
+/** The command line's program. */
+export const program = join(process.env.CARGO_TARGET_DIR ?? join(root, 'target'), 'release/codingspot');
+
+/** Serves the page and starts a browser; `close` ends both. `prepare` adds to the folder that is served. */
+export async function start(prepare = () => {}) {
   mkdirSync(shots, { recursive: true });
   let address = process.env.CODINGSPOT_ADDRESS;
   let server, folder;
@@ -27,7 +30,7 @@ export async function start() {
     folder = mkdtempSync(join(tmpdir(), 'codingspot-e2e-'));
     cpSync(join(root, 'dist'), folder, { recursive: true });
     if (existsSync(stories)) cpSync(stories, join(folder, 'models/stories260K'), { recursive: true });
-    const program = join(process.env.CARGO_TARGET_DIR ?? join(root, 'target'), 'release/codingspot');
+    prepare(folder);
     server = spawn(program, ['serve', folder, '--port', '0']);
     for await (const line of createInterface(server.stdout)) {
       address = line.trim();
