@@ -3,6 +3,7 @@
 use burn::tensor::DeviceKind;
 use codingspot_core::Device;
 use codingspot_core::config::LlamaConfig;
+use codingspot_core::corpus::Document;
 use codingspot_core::generate::{GenerateOptions, forced_decode, generate};
 use codingspot_core::kernels::packed::{Compute, Cpu, Gpu};
 use codingspot_core::layout::ParameterLayout;
@@ -12,12 +13,15 @@ use codingspot_core::packed::{
 use codingspot_core::sampling::Sampling;
 use codingspot_core::score::Estimator;
 use codingspot_core::spot::{Ranked, Scope, Spot, SpotHeader, matched_random};
+use codingspot_core::tokenizer::Tokenizer;
 use codingspot_pack::{Encoding, pack_rows, unpack_rows};
 use codingspot_tests::{FIXTURES, Fixture, GPU_FIXTURES, open_directory};
 use pollster::block_on;
 use rand::{Rng as _, SeedableRng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
+use std::fs;
 use std::ops::ControlFlow;
+use std::path::Path;
 
 const ENCODINGS: [Encoding; 4] = [Encoding::F32, Encoding::F16, Encoding::Q8, Encoding::Q4];
 
@@ -309,4 +313,43 @@ fn rows_that_are_not_the_next_ones_are_refused() {
     assert!(loader.push(0, &rows(2), Encoding::Q4).is_err(), "from the middle of a scale word");
     let error = loader.finish().unwrap_err().to_string();
     assert!(error.contains("3 of its 131 rows"), "{error}");
+}
+
+/// Of each encoding, how often the bundled model's likeliest token on held-out code is that of f32.
+#[test]
+fn encodings_agree_on_the_likeliest_token() {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo");
+    let text = fs::read_to_string(demo.join("model/config.json")).unwrap();
+    let config = LlamaConfig::from_json(&text).unwrap();
+    let tokenizer =
+        Tokenizer::from_bytes(&fs::read(demo.join("model/tokenizer.json")).unwrap(), &config).unwrap();
+    let mut documents = Vec::new();
+    for language in ["rust", "go", "java", "english"] {
+        let file = fs::read_to_string(demo.join(format!("corpus/eval/{language}.jsonl"))).unwrap();
+        for document in Document::from_json_lines(&file).unwrap().into_iter().take(2) {
+            let Document::Text(text) = document else { panic!("the bundled corpus is text") };
+            let mut ids = tokenizer.encode_document(&text).unwrap();
+            ids.truncate(128);
+            documents.push(ids);
+        }
+    }
+    let source = open_directory(&demo.join("model")).unwrap();
+    let likeliest = |encoding| {
+        let loader = PackedLoader::new(Cpu, &config, encoding, 128).unwrap();
+        let go = async |_| ControlFlow::Continue(());
+        let (model, _) = block_on(load_checkpoint(loader, &source, go)).unwrap();
+        documents
+            .iter()
+            .flat_map(|ids| score(&model, ids))
+            .map(|step| step.candidates.tokens[0])
+            .collect::<Vec<u32>>()
+    };
+    let exact = likeliest(Encoding::F32);
+    for (encoding, least) in [(Encoding::F16, 1.0), (Encoding::Q8, 0.98), (Encoding::Q4, 0.85)] {
+        let found = likeliest(encoding);
+        let same = exact.iter().zip(&found).filter(|(a, b)| a == b).count();
+        let share = same as f64 / exact.len() as f64;
+        println!("{}: {same} of {} likeliest tokens are f32's", encoding.name(), exact.len());
+        assert!(share >= least, "{}: {share}", encoding.name());
+    }
 }
