@@ -148,8 +148,15 @@ export async function openModels({ at }) {
   await at('model-select').waitFor();
 }
 
-/** Takes a picture of the whole page. */
-export const shot = ({ page }, name) => page.screenshot({ path: join(shots, `${name}.png`), fullPage: true });
+/** Takes pictures of the whole page: as it is, and as wide as a phone. */
+export async function shot({ page }, name) {
+  await page.screenshot({ path: join(shots, `${name}.png`), fullPage: true });
+  const size = page.viewportSize();
+  if (size.width <= 390) return;
+  await page.setViewportSize({ width: 390, height: 844 });
+  await page.screenshot({ path: join(shots, `${name}-390.png`), fullPage: true });
+  await page.setViewportSize(size);
+}
 
 /** Nothing that axe calls serious or critical, in both themes. */
 export async function accessible({ page }, where) {

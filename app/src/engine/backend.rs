@@ -50,7 +50,7 @@ pub(crate) async fn choose(force_cpu: bool) -> Chosen {
         device: Device::flex(),
         gpu: None,
         backend: Backend::Cpu,
-        adapter: "CPU".to_owned(),
+        adapter: "WebAssembly".to_owned(),
         reason: Some(reason),
     }
 }

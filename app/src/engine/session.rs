@@ -256,7 +256,7 @@ impl Session {
             self.loaded = None;
             send(&FromEngine::DeviceLost {
                 token: tokens_so_far(),
-                message: "a test asked for it".to_owned(),
+                message: "A test asked for it.".to_owned(),
             });
             return Ok(());
         }
