@@ -21,6 +21,7 @@ pub mod inference;
 pub mod kernels;
 pub mod layout;
 pub mod llama;
+pub mod optimizer;
 pub mod packed;
 pub mod sampling;
 pub mod score;
@@ -28,6 +29,7 @@ pub mod spot;
 pub mod synth;
 pub mod tensor_name;
 pub mod tokenizer;
+pub mod train;
 
 pub use burn::tensor::Device;
 #[cfg(target_arch = "wasm32")]

@@ -63,6 +63,10 @@ pub(crate) enum Command {
     Pack(PackArgs),
     /// Serve the page and its models to a browser on this machine
     Serve(ServeArgs),
+    /// Cut a corpus into documents to train on, to score on, and to measure on, by their names' hashes
+    Split(SplitArgs),
+    /// Train a Llama and its tokenizer on a corpus; resumable to the bit
+    Train(TrainArgs),
     /// Write random weights of any Llama's shape, for runs that ask what fits and how fast it is
     Synth(SynthArgs),
     /// Measure a part of the work; figures as one JSON document
@@ -288,6 +292,27 @@ fn learning_rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(lr) if lr > 0.0 && lr <= 1.0 => Ok(lr),
         _ => Err(format!("{text:?} is not a learning rate; expected a number above 0, at most 1")),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..1.0).contains(&share) => Ok(share),
+        _ => Err(format!("{text:?} is not a share; expected a number from 0 to below 1")),
+    }
+}
+
+fn norm(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(norm) if norm >= 0.0 && norm.is_finite() => Ok(norm),
+        _ => Err(format!("{text:?} is not a norm; expected a number from 0 on")),
+    }
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(minutes) if minutes > 0.0 && minutes <= 1e6 => Ok(minutes),
+        _ => Err(format!("{text:?} is not a number of minutes; expected one above 0")),
     }
 }
 
@@ -926,6 +951,146 @@ pub(crate) struct SynthArgs {
     #[arg(long, default_value = "5GB", value_parser = size_bytes)]
     pub(crate) max_shard_size: u64,
     /// Print the figures as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SplitArgs {
+    /// Directories with LANG.jsonl, LANG.jsonl.gz or LANG.parquet
+    #[arg(required = true)]
+    pub(crate) corpus: Vec<PathBuf>,
+    /// Directory to create; it gets train/, score/ and held-out/ with LANG.jsonl.gz each
+    #[arg(short, long)]
+    pub(crate) out: PathBuf,
+    /// One document in this many is for scoring, and one is held out
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(3..=1_000_000))]
+    pub(crate) one_in: u32,
+    /// Print the numbers of documents as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PrecisionChoice {
+    /// bf16 where the device multiplies it faster, else f32
+    Auto,
+    /// 32 bits
+    F32,
+    /// 16 bits with the range of f32 (CPUs with AVX512-BF16; GPUs that have it)
+    Bf16,
+    /// 16 bits, the loss scaled so that gradients stay in range (GPUs)
+    F16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DecayChoice {
+    /// Half a cosine from the warm-up's end to the last step
+    Cosine,
+    /// In a line over the last --decay-steps; the peak until then
+    Linear,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TrainOptimizerChoice {
+    /// AdamW
+    Adamw,
+    /// Muon for the blocks' matrices, AdamW for the rest
+    Muon,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrainArgs {
+    /// Directory with the texts to train on: LANG.jsonl, LANG.jsonl.gz or LANG.parquet
+    #[arg(long)]
+    pub(crate) corpus: PathBuf,
+    /// A Llama's config.json; with --init its own is used
+    #[arg(long, required_unless_present = "init", conflicts_with = "init")]
+    pub(crate) config: Option<PathBuf>,
+    /// Directory to create, or of an unfinished training to go on with
+    #[arg(short, long)]
+    pub(crate) out: PathBuf,
+    /// Directory with texts to measure the loss on
+    #[arg(long)]
+    pub(crate) held_out: Option<PathBuf>,
+    /// Begin with a checkpoint's weights and tokenizer instead of random weights
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) init: Option<PathBuf>,
+    /// A tokenizer.json to use [default: one is trained on the corpus]
+    #[arg(long, conflicts_with = "init")]
+    pub(crate) tokenizer: Option<PathBuf>,
+    /// Documents that a tokenizer is trained on, drawn from all languages
+    #[arg(long, default_value_t = 20_000, value_parser = positive)]
+    pub(crate) tokenizer_documents: usize,
+    /// Languages to train on [default: all of the corpus]
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) languages: Option<Vec<String>>,
+    /// Steps in all; may be changed when a training goes on
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) steps: u64,
+    /// Stop after this many minutes, with a checkpoint; the same command goes on
+    #[arg(long, value_parser = minutes)]
+    pub(crate) minutes: Option<f64>,
+    /// Sequences in a batch, which has to fit the device
+    #[arg(long, default_value_t = 8, value_parser = positive)]
+    pub(crate) batch_size: usize,
+    /// Batches whose gradients are added up for a step
+    #[arg(long, default_value_t = 1, value_parser = positive)]
+    pub(crate) accumulate: usize,
+    /// Tokens in a sequence
+    #[arg(long, default_value_t = 512, value_parser = seq_len)]
+    pub(crate) seq_len: usize,
+    /// Highest learning rate
+    #[arg(long, default_value_t = 1e-3, value_parser = learning_rate)]
+    pub(crate) lr: f64,
+    /// Steps over which it rises
+    #[arg(long, default_value_t = 100)]
+    pub(crate) warmup_steps: u64,
+    /// How it falls
+    #[arg(long, value_enum, default_value_t = DecayChoice::Cosine)]
+    pub(crate) decay: DecayChoice,
+    /// Steps over which a linear decay falls [default: a fifth of all]
+    #[arg(long)]
+    pub(crate) decay_steps: Option<u64>,
+    /// Share of the highest learning rate that is left at the end
+    #[arg(long, default_value_t = 0.1, value_parser = share)]
+    pub(crate) final_lr: f64,
+    /// What moves the weights
+    #[arg(long, value_enum, default_value_t = TrainOptimizerChoice::Adamw)]
+    pub(crate) optimizer: TrainOptimizerChoice,
+    /// β₁ of AdamW
+    #[arg(long, default_value_t = 0.9, value_parser = share)]
+    pub(crate) beta1: f64,
+    /// β₂ of AdamW
+    #[arg(long, default_value_t = 0.95, value_parser = share)]
+    pub(crate) beta2: f64,
+    /// What matrices lose at every step, as a share of the learning rate
+    #[arg(long, default_value_t = 0.1, value_parser = share)]
+    pub(crate) weight_decay: f64,
+    /// Largest norm of a gradient; 0 clips nothing
+    #[arg(long, default_value_t = 1.0, value_parser = norm)]
+    pub(crate) clip: f64,
+    /// Type in which matrices are multiplied; weights and moments are f32
+    #[arg(long, value_enum, default_value_t = PrecisionChoice::Auto)]
+    pub(crate) precision: PrecisionChoice,
+    /// Type in which the weights are stored in the end
+    #[arg(long, value_enum, default_value_t = StorageChoice::F16)]
+    pub(crate) dtype: StorageChoice,
+    /// Seed of the weights and of the order of texts
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Steps between two measurements on the held-out texts
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) eval_every: u64,
+    /// Held-out documents of each language that are measured
+    #[arg(long, default_value_t = 16, value_parser = positive)]
+    pub(crate) eval_documents: usize,
+    /// Steps between two checkpoints
+    #[arg(long, default_value_t = 250, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) checkpoint_every: u64,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// Print the outcome as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -9,6 +9,7 @@ use codingspot_core::corpus::{CODE_LANGUAGES, CorpusError, Document, MAX_DOCUMEN
 use rand::{SeedableRng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -117,15 +118,19 @@ impl CorpusDirectory {
         Ok(found)
     }
 
-    /// The documents of a language.
-    pub(crate) fn read(&self, language: &str) -> anyhow::Result<Vec<Document>> {
-        let path = self.files.get(language).with_context(|| {
+    fn file(&self, language: &str) -> anyhow::Result<&Path> {
+        self.files.get(language).map(PathBuf::as_path).with_context(|| {
             format!(
                 "{} has no {language}.jsonl, {language}.jsonl.gz or {language}.parquet; it has {}",
                 self.path.display(),
                 self.languages().join(", ")
             )
-        })?;
+        })
+    }
+
+    /// The documents of a language.
+    pub(crate) fn read(&self, language: &str) -> anyhow::Result<Vec<Document>> {
+        let path = self.file(language)?;
         if is_parquet(path) {
             return parquet_documents(read_parquet_file(path, MAX_FILE_BYTES)?)
                 .with_context(|| format!("{} was refused", path.display()));
@@ -133,6 +138,29 @@ impl CorpusDirectory {
         let text = read_text_file(path, MAX_FILE_BYTES)
             .with_context(|| format!("{} can't be read", path.display()))?;
         Document::from_json_lines(&text).with_context(|| format!("{} was refused", path.display()))
+    }
+}
+
+impl CorpusDirectory {
+    /// Calls `work` with the number (from 0) and the fields of every row of a language, all of them, not only
+    /// its text.
+    pub(crate) fn for_rows(
+        &self,
+        language: &str,
+        mut work: impl FnMut(usize, Value) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let path = self.file(language)?;
+        if is_parquet(path) {
+            let rows = Rows::open(read_parquet_file(path, MAX_FILE_BYTES)?, None, LIMITS)?;
+            return rows.enumerate().try_for_each(|(number, row)| work(number, serde_json::to_value(row?)?));
+        }
+        let text = read_text_file(path, MAX_FILE_BYTES)
+            .with_context(|| format!("{} can't be read", path.display()))?;
+        let lines = text.lines().filter(|line| !line.trim().is_empty());
+        lines.enumerate().try_for_each(|(number, line)| {
+            let refused = || format!("{}, row {} was refused", path.display(), number + 1);
+            work(number, serde_json::from_str(line).with_context(refused)?)
+        })
     }
 }
 
@@ -164,7 +192,7 @@ pub(crate) fn read_text_file(path: &Path, limit: u64) -> std::io::Result<String>
 mod tests {
     use super::*;
     use crate::parquet_file::{Settings, write};
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn read(schema: &str, rows: &[Value]) -> anyhow::Result<Vec<Document>> {
         let directory = tempfile::tempdir().unwrap();

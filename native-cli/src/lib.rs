@@ -31,6 +31,7 @@ mod study;
 mod sweep;
 mod synth;
 mod table;
+mod training;
 mod weights;
 
 use clap::Parser as _;

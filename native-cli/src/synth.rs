@@ -147,7 +147,7 @@ fn check_size(config: &LlamaConfig) -> anyhow::Result<()> {
 }
 
 /// `initializer_range` of a config.
-fn initializer_range(config_json: &str) -> anyhow::Result<f32> {
+pub(crate) fn initializer_range(config_json: &str) -> anyhow::Result<f32> {
     let config: serde_json::Value = serde_json::from_str(config_json)?;
     let range = match config.get("initializer_range") {
         None | Some(serde_json::Value::Null) => INITIALIZER_RANGE,

@@ -134,6 +134,27 @@ pub(super) fn for_rows2(
     }
 }
 
+/// Calls `work(first, a, b, c)` for pieces of three outputs of one length, in parallel.
+pub(super) fn for_rows3(
+    [a, b, c]: [&mut [f32]; 3],
+    work: impl Fn(usize, &mut [f32], &mut [f32], &mut [f32]) + Sync + Send,
+) {
+    let size = rows_per_task(1);
+    #[cfg(feature = "rayon")]
+    {
+        use rayon::prelude::*;
+        (a.par_chunks_mut(size), b.par_chunks_mut(size), c.par_chunks_mut(size))
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(task, (a, b, c))| work(task * size, a, b, c));
+    }
+    #[cfg(not(feature = "rayon"))]
+    {
+        let parts = a.chunks_mut(size).zip(b.chunks_mut(size)).zip(c.chunks_mut(size));
+        parts.enumerate().for_each(|(task, ((a, b), c))| work(task * size, a, b, c));
+    }
+}
+
 /// `e^x` for finite `x`, within 2 ulp between −87 and 88, clamped outside; NaN stays NaN. Without
 /// branches, so that loops over it vectorise (Cephes' `expf`).
 #[inline(always)]

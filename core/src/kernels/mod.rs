@@ -5,8 +5,11 @@
 //! vectorised for the processor it finds and spread over threads, with the same result whatever
 //! their number: loops are cut at fixed places and partial sums are added in order.
 
+pub mod adamw;
 pub mod argmax;
 pub mod attention;
+#[cfg(feature = "flex")]
+mod bf16;
 pub mod bias;
 #[cfg(feature = "flex")]
 mod cpu;

@@ -147,6 +147,26 @@ pub fn max_magnitude(x: &Tensor<2>) -> Tensor<1> {
     x.clone().abs().max() + (x.clone() * 0.0).sum()
 }
 
+/// Sum of the squares of a tensor as `[1]`: of pieces in f64 on the CPU, so that it is as exact as a
+/// norm over all weights of a model should be.
+pub fn sum_of_squares(x: &Tensor<2>) -> Tensor<1> {
+    #[cfg(feature = "flex")]
+    if let Some(values) = CpuTensor::view(x) {
+        let values = values.as_slice();
+        let size = cpu::rows_per_task(1);
+        let sums = cpu::map_tasks(values.len().div_ceil(size), |task| {
+            let piece = &values[task * size..values.len().min((task + 1) * size)];
+            let (sums, rest) = cpu::vectorized(
+                #[inline(always)]
+                || cpu::running_products(piece, piece),
+            );
+            f64::from(sums.iter().sum::<f32>() + rest)
+        });
+        return cpu::tensor(vec![sums.iter().sum::<f64>() as f32], [1]);
+    }
+    x.clone().square().sum()
+}
+
 /// Sums of squares of the columns of `x` (`[n, cols]`), added to `[cols]`.
 pub fn add_column_squares(sum: Tensor<1>, x: &Tensor<2>) -> Tensor<1> {
     let [_, width] = x.dims();

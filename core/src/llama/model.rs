@@ -245,8 +245,8 @@ impl Llama {
         }
     }
 
-    /// The same model with its matrices held as `dtype` (F32 or F16); norms and biases stay f32. Only scoring
-    /// runs such a model.
+    /// The same model with its matrices held as `dtype` (F32, BF16 or F16); norms and biases stay f32. Only scoring
+    /// and training run such a model.
     #[must_use]
     pub fn with_matrices_in(self, dtype: DType) -> Self {
         let cast = |w: Tensor<2>| w.cast(dtype);

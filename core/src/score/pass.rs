@@ -12,13 +12,13 @@ use super::weights::{Weights, block_tensor, head_tensor};
 use super::{NonFinite, ScoreError};
 use crate::config::LlamaConfig;
 use crate::kernels::cross_entropy::{self, BandStatistics, NO_TARGET};
-use crate::kernels::matmul::{add_product_nn, add_product_tn, product_nn, product_nt, product_tn_in};
+use crate::kernels::matmul::{add_product_nn, add_product_tn_in, product_nn, product_nt, product_tn_in};
 use crate::kernels::sums::{
     Reduction, accumulate, accumulate_rows, add_column_squares, max_magnitude, sum_rows, take_rows,
 };
 use crate::layout::{Module, ParameterLayout};
 use crate::llama::{
-    ForwardError, GradientSink, InputProbe, PassShape, RotaryTable, SavedBlock, check_tokens, read_f32,
+    ForwardError, GradientSink, InputProbe, Llama, PassShape, RotaryTable, SavedBlock, check_tokens, read_f32,
 };
 use burn::tensor::{DType, Device, Tensor};
 use std::collections::BTreeMap;
@@ -151,7 +151,7 @@ impl BlockSink<'_> {
 impl GradientSink for BlockSink<'_> {
     fn matrix(&mut self, module: Module, dy: &Tensor<2>, x: &Tensor<2>) {
         let tensor = block_tensor(self.layout, self.layer, module);
-        if self.dtype != DType::F32 {
+        if self.dtype == DType::F16 {
             // A bound in f32 says nothing about f16, so the gradient itself is looked at.
             let gradient = product_tn_in(dy, x, self.dtype);
             self.watch.vectors.push((self.batch, tensor, max_magnitude(&gradient)));
@@ -161,9 +161,9 @@ impl GradientSink for BlockSink<'_> {
         if let [reduction @ Reduction::Signed] = *self.reductions {
             let key = SumKey::main(reduction, tensor, 0);
             let sum = self.sums.remove(&key).expect("the sums of a block are taken before it is visited");
-            self.sums.insert(key, add_product_tn(sum, dy, x));
+            self.sums.insert(key, add_product_tn_in(sum, dy, x, self.dtype));
         } else {
-            self.add(tensor, &product_tn_in(dy, x, DType::F32));
+            self.add(tensor, &product_tn_in(dy, x, self.dtype));
         }
     }
 
@@ -238,8 +238,8 @@ impl Scorer {
         self
     }
 
-    /// Multiplies matrices in `dtype`, F32 or F16 (with f32 around them); the weights are held in it
-    /// too.
+    /// Multiplies matrices in `dtype`, F32, BF16 or F16 (with f32 around them); the weights are held in
+    /// it too.
     #[must_use]
     pub fn with_dtype(mut self, dtype: DType) -> Self {
         self.dtype = dtype;
@@ -273,6 +273,32 @@ impl Scorer {
             for (key, gradient) in sums.take_complete() {
                 tuner.update(model, key, gradient);
             }
+        }
+    }
+
+    /// As [`Self::with_divisor`], from the next pass on.
+    pub(crate) fn set_divisor(&mut self, targets: u64) {
+        self.divisor = Some(targets);
+    }
+
+    /// What gradients are multiplied by from the next pass on, a power of two.
+    pub(crate) fn set_loss_scale(&mut self, loss_scale: f32) {
+        self.loss_scale = loss_scale;
+    }
+
+    /// The weights, where they are on the device.
+    pub(crate) fn resident(&self) -> Option<&Llama> {
+        match &self.weights {
+            Weights::Resident(model) => Some(model),
+            Weights::Streamed(_) => None,
+        }
+    }
+
+    /// As [`Self::resident`], to edit them.
+    pub(crate) fn resident_mut(&mut self) -> Option<&mut Llama> {
+        match &mut self.weights {
+            Weights::Resident(model) => Some(model),
+            Weights::Streamed(_) => None,
         }
     }
 
@@ -728,7 +754,7 @@ impl Scorer {
 
     /// Whether a weight's gradient is needed only as a part of its sum.
     fn direct(&self) -> bool {
-        matches!(self.reductions.as_slice(), [Reduction::Signed]) && self.dtype == DType::F32
+        matches!(self.reductions.as_slice(), [Reduction::Signed]) && self.dtype != DType::F16
     }
 
     /// Reads the bounds back, once a pass, and names the first tensor that fails them.
@@ -784,11 +810,10 @@ impl BandSums {
     fn add(&mut self, dy: &Tensor<2>, x: &Tensor<2>) {
         if self.direct {
             let sum = self.sums.pop().expect("one sum");
-            self.sums.push(add_product_tn(sum, dy, x));
+            self.sums.push(add_product_tn_in(sum, dy, x, self.dtype));
         } else {
             self.gradient = Some(match self.gradient.take() {
-                Some(gradient) if self.dtype == DType::F32 => add_product_tn(gradient, dy, x),
-                Some(gradient) => gradient + product_tn_in(dy, x, self.dtype),
+                Some(gradient) => add_product_tn_in(gradient, dy, x, self.dtype),
                 None => product_tn_in(dy, x, self.dtype),
             });
         }

@@ -168,6 +168,24 @@ impl<'a> Sums<'a> {
         }
     }
 
+    /// What was summed on the device, parts added up, in the order of keys, as `[rows, cols]`.
+    pub(crate) fn into_gradients(self) -> Vec<(SumKey, Tensor<2>)> {
+        let Home::Device(mut sums) = self.home else { return Vec::new() };
+        let keys: Vec<SumKey> = sums.keys().copied().filter(|key| key.part == SumPart::Main).collect();
+        keys.into_iter()
+            .filter_map(|key| {
+                let main = sums.remove(&key)?;
+                Some((
+                    key,
+                    match sums.remove(&key.lookup()) {
+                        Some(lookups) => accumulate(Reduction::Signed, main, &lookups),
+                        None => main,
+                    },
+                ))
+            })
+            .collect()
+    }
+
     /// Takes a buffer out, `[rows, cols]`, f32.
     pub(super) fn take(&mut self, key: SumKey, shape: [usize; 2]) -> Result<Tensor<2>, ScoreError> {
         let found = match &mut self.home {

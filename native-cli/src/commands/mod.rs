@@ -17,8 +17,10 @@ mod report;
 mod score;
 mod select;
 mod serve;
+mod split;
 mod study;
 mod synth;
+mod train;
 
 use crate::args::{Cli, Command};
 
@@ -42,6 +44,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Execute(args) => execute::run(&args),
         Command::Pack(args) => pack::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Split(args) => split::run(&args),
+        Command::Train(args) => train::run(&args),
         Command::Synth(args) => synth::run(&args),
         Command::Bench(args) => bench::run(&args),
     }
