@@ -1111,6 +1111,25 @@ pub(crate) enum BenchCommand {
     Score(BenchScoreArgs),
     /// Reading a prompt, and generating after it
     Decode(BenchDecodeArgs),
+    /// The first steps of a training again, written out so that another program can make them too
+    Train(BenchTrainArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchTrainArgs {
+    /// Directory of a training from random weights, with a checkpoint
+    pub(crate) training: PathBuf,
+    /// Directory for its initial weights (config.json, model.safetensors) and batches.safetensors
+    #[arg(short, long)]
+    pub(crate) out: PathBuf,
+    /// Steps that are timed
+    #[arg(long, default_value_t = 200, value_parser = positive)]
+    pub(crate) repeats: usize,
+    /// Type in which matrices are multiplied
+    #[arg(long, value_enum, default_value_t = PrecisionChoice::Auto)]
+    pub(crate) precision: PrecisionChoice,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
 }
 
 #[derive(Debug, Args)]

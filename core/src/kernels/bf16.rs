@@ -67,13 +67,7 @@ pub(super) unsafe fn product(
 /// # Panics
 /// When inner sizes differ or the product does not fit.
 #[cfg(test)]
-fn product_reference(
-    out: &mut [f32],
-    out_row_stride: usize,
-    a: Matrix<'_>,
-    b: Matrix<'_>,
-    add: bool,
-) {
+fn product_reference(out: &mut [f32], out_row_stride: usize, a: Matrix<'_>, b: Matrix<'_>, add: bool) {
     assert_eq!(a.cols, b.rows, "inner sizes differ");
     let last = a.rows.saturating_sub(1) * out_row_stride + b.cols;
     assert!(a.rows == 0 || (out.len() >= last && out_row_stride >= b.cols), "the product does not fit");

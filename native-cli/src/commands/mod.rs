@@ -20,7 +20,7 @@ mod serve;
 mod split;
 mod study;
 mod synth;
-mod train;
+pub(crate) mod train;
 
 use crate::args::{Cli, Command};
 

@@ -94,7 +94,7 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
 }
 
 /// What matrices are multiplied in.
-fn precision(choice: PrecisionChoice, device: &ChosenDevice) -> anyhow::Result<Precision> {
+pub(crate) fn precision(choice: PrecisionChoice, device: &ChosenDevice) -> anyhow::Result<Precision> {
     let cpu = device.name == "cpu";
     let bf16 = if cpu { matmul::multiplies_bf16() } else { device.device.supports_dtype(DType::BF16) };
     let f16 = !cpu && device.device.supports_dtype(DType::F16);

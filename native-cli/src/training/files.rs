@@ -79,20 +79,31 @@ pub(crate) fn write_u32(path: &Path, made_of: &str, tokens: &[u32]) -> anyhow::R
     })
 }
 
-/// Reads tokens that were made of this; `None` where there are none, or they were made of something else.
-pub(crate) fn read_u32(path: &Path, made_of: &str) -> anyhow::Result<Option<Vec<u32>>> {
+/// Reads tokens and what they were made of; `None` where there are none.
+pub(crate) fn read_tokens(path: &Path) -> anyhow::Result<Option<(String, Vec<u32>)>> {
     if !path.is_file() {
         return Ok(None);
     }
     let refused = || format!("{} was refused; remove it, and it is made again", path.display());
     let file = MappedFile::open(path)?;
     let (_, metadata) = SafeTensors::read_metadata(file.bytes()).with_context(refused)?;
-    if metadata.metadata().as_ref().and_then(|map| map.get(MADE_OF)).is_none_or(|found| found != made_of) {
-        return Ok(None);
-    }
+    let made_of = metadata.metadata().as_ref().and_then(|map| map.get(MADE_OF)).cloned().unwrap_or_default();
     let tensors = SafeTensors::deserialize(file.bytes()).with_context(refused)?;
     let tensor = tensors.tensor(TOKENS).with_context(refused)?;
     anyhow::ensure!(tensor.dtype() == Dtype::U32, refused());
     let (words, _) = tensor.data().as_chunks::<4>();
-    Ok(Some(words.iter().map(|word| u32::from_le_bytes(*word)).collect()))
+    Ok(Some((made_of, words.iter().map(|word| u32::from_le_bytes(*word)).collect())))
+}
+
+/// Writes rows of one length, `per_step` of them a step, as `batches`, `[steps, per_step, length]`.
+pub(crate) fn write_rows(path: &Path, rows: &[Vec<u32>], per_step: usize) -> anyhow::Result<()> {
+    let length = rows.first().map_or(0, Vec::len);
+    let shape = vec![rows.len() / per_step.max(1), per_step, length];
+    let head = safetensors_head(&[], vec![("batches".to_owned(), Dtype::U32, shape)])?;
+    write_with(path, |file| {
+        let mut file = BufWriter::new(file);
+        file.write_all(&head)?;
+        rows.iter().try_for_each(|row| file.write_all(bytemuck::cast_slice(row)))?;
+        file.flush()
+    })
 }

@@ -7,6 +7,7 @@
 mod files;
 mod held_out;
 mod log;
+pub(crate) mod replay;
 mod settings;
 mod tokens;
 
@@ -45,6 +46,8 @@ const CHECKPOINT: &str = "checkpoint";
 const PROGRESS: &str = "progress.json";
 /// Weights in f32.
 const WEIGHTS: &str = "model.safetensors";
+/// The corpus as tokens.
+const TOKENS: &str = "tokens.safetensors";
 /// Moments.
 const OPTIMIZER: &str = "optimizer.safetensors";
 
@@ -135,7 +138,7 @@ impl Job<'_> {
             }
         };
         let mut tokens = Tokens::open(
-            &self.out.join("tokens.safetensors"),
+            &self.out.join(TOKENS),
             &self.texts,
             &self.tokenizer,
             self.config.eos_token_ids.first().copied(),

@@ -1,7 +1,7 @@
 //! The corpus as one stream of tokens, kept in a file so that a training that goes on need not make it
 //! again.
 
-use super::files::{read_u32, write_u32};
+use super::files::{read_tokens, write_u32};
 use crate::corpus::CorpusDirectory;
 use crate::output;
 use crate::progress::Progress;
@@ -84,21 +84,25 @@ impl Tokens {
         hash: &str,
         (seq_len, seed): (usize, u64),
     ) -> anyhow::Result<Self> {
-        let stream = match read_u32(path, hash)? {
-            Some(stream) => stream,
-            None => {
+        let stream = match read_tokens(path)? {
+            Some((made_of, stream)) if made_of == hash => stream,
+            _ => {
                 let stream = encode(texts, tokenizer, eos)?;
                 write_u32(path, hash, &stream)?;
                 stream
             }
         };
-        let tokens = Self { stream, seq_len, seed, order: None };
+        Self::new(stream, seq_len, seed)
+    }
+
+    /// Cuts a stream.
+    pub(crate) fn new(stream: Vec<u32>, seq_len: usize, seed: u64) -> anyhow::Result<Self> {
         anyhow::ensure!(
-            tokens.sequences() > 0,
+            stream.len() >= seq_len,
             "the corpus has {} tokens, fewer than one sequence of {seq_len}; give more text, or a shorter --seq-len",
-            tokens.stream.len()
+            stream.len()
         );
-        Ok(tokens)
+        Ok(Self { stream, seq_len, seed, order: None })
     }
 
     /// Number of tokens.

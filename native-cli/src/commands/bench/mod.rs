@@ -6,6 +6,7 @@ mod load;
 mod packed;
 mod score;
 mod select;
+mod train;
 
 use crate::args::{BenchArgs, BenchCommand, StorageChoice};
 use crate::model::ModelDirectory;
@@ -23,6 +24,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         BenchCommand::Load(args) => load::run(args)?,
         BenchCommand::Select(args) => select::run(args)?,
         BenchCommand::Score(args) => score::run(args)?,
+        BenchCommand::Train(args) => train::run(args)?,
         BenchCommand::Decode(args) if args.packed.is_some() => packed::run(args)?,
         BenchCommand::Decode(args) => decode::run(args)?,
     };
