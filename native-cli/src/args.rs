@@ -822,6 +822,10 @@ pub(crate) struct EvalArgs {
     /// Documents of nll are cut to this many tokens
     #[arg(long, default_value_t = 512, value_parser = seq_len)]
     pub(crate) seq_len: usize,
+    /// Cut documents of nll to this many characters first, and print nats per character too: losses that models of
+    /// different tokenizers can be compared by
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) characters: Option<usize>,
     /// Documents of nll or texts that run together [default: 8 documents, 32 texts]
     #[arg(long, value_parser = positive)]
     pub(crate) batch_size: Option<usize>,

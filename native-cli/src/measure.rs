@@ -6,36 +6,68 @@ use crate::results::{ORIGINAL, ResultRow};
 use anyhow::Context as _;
 use codingspot_core::ablate::{Ablation, Replacement};
 use codingspot_core::checkpoint::LoadedModel;
-use codingspot_core::corpus::documents_for_loss;
-use codingspot_core::eval::{document_losses, mean_loss};
+use codingspot_core::corpus::{Document, documents_for_loss};
+use codingspot_core::eval::{DocumentLoss, Estimate, document_losses, mean_loss};
 use codingspot_core::llama::RotaryTable;
 use codingspot_core::spot::Spot;
 use codingspot_core::tokenizer::Tokenizer;
 use std::ops::ControlFlow;
+
+/// Metric of a loss by tokens.
+pub(crate) const PER_TOKEN: &str = "nats_per_token";
+/// Metric of the same loss by characters, which does not depend on the tokenizer.
+pub(crate) const PER_CHARACTER: &str = "nats_per_character";
 
 /// The documents of one language, as tokens.
 #[derive(Debug)]
 pub(crate) struct Subset {
     pub(crate) name: String,
     pub(crate) rows: Vec<Vec<u32>>,
+    /// Characters that the targets of each row stand for, where losses by character are asked for.
+    pub(crate) characters: Option<Vec<u64>>,
 }
 
 /// Reads the documents of `languages`, at most `limit` of each, as tokens of at most `seq_len`.
+///
+/// With `characters` every document is cut to as many characters first, so that models of different
+/// tokenizers are measured on the same texts.
 pub(crate) fn subsets(
     corpus: &CorpusDirectory,
     languages: &[String],
     tokenizer: Option<&Tokenizer>,
     seq_len: usize,
     limit: Option<usize>,
+    characters: Option<usize>,
 ) -> anyhow::Result<Vec<Subset>> {
     let subset = |language: &String| {
         let mut documents = corpus.read(language)?;
         documents.truncate(limit.unwrap_or(usize::MAX));
-        let rows = documents_for_loss(&documents, tokenizer, seq_len)
-            .with_context(|| format!("the corpus of {language} was refused"))?;
-        Ok(Subset { name: language.clone(), rows })
+        if let Some(characters) = characters {
+            documents.iter_mut().for_each(|document| cut(document, characters));
+        }
+        let refused = || format!("the corpus of {language} was refused");
+        let rows = documents_for_loss(&documents, tokenizer, seq_len).with_context(refused)?;
+        let characters =
+            characters.map(|_| row_characters(&rows, tokenizer)).transpose().with_context(refused)?;
+        Ok(Subset { name: language.clone(), rows, characters })
     };
     languages.iter().map(subset).collect()
+}
+
+/// Cuts a text to `characters`.
+fn cut(document: &mut Document, characters: usize) {
+    if let Document::Text(text) = document
+        && let Some((end, _)) = text.char_indices().nth(characters)
+    {
+        text.truncate(end);
+    }
+}
+
+/// Characters that the targets of each row stand for.
+pub(crate) fn row_characters(rows: &[Vec<u32>], tokenizer: Option<&Tokenizer>) -> anyhow::Result<Vec<u64>> {
+    let tokenizer = tokenizer.context("characters need a tokenizer.json; the model has none")?;
+    let bos = usize::from(tokenizer.bos().is_some());
+    rows.iter().map(|row| Ok((tokenizer.decode(&row[bos.max(1)..])?.chars().count() as u64).max(1))).collect()
 }
 
 /// A set of parameters that is measured at several k.
@@ -92,20 +124,32 @@ pub(crate) fn nll(
             ))?;
             let Some(losses) = losses else { continue };
             done += subset.rows.len() as u64;
+            let mut row = |metric: &str, mean: Estimate, tokens: u64| {
+                results.push(ResultRow {
+                    task: "nll".to_owned(),
+                    subset: subset.name.clone(),
+                    variant: variant.to_owned(),
+                    k,
+                    ablated_parameters: ablated as u64,
+                    metric: metric.to_owned(),
+                    value: mean.value.is_finite().then_some(mean.value),
+                    stderr: mean.stderr.filter(|stderr| stderr.is_finite()),
+                    n: losses.len() as u64,
+                    tokens,
+                    ..ResultRow::default()
+                });
+            };
             let mean = mean_loss(&losses);
-            results.push(ResultRow {
-                task: "nll".to_owned(),
-                subset: subset.name.clone(),
-                variant: variant.to_owned(),
-                k,
-                ablated_parameters: ablated as u64,
-                metric: "nats_per_token".to_owned(),
-                value: mean.value.is_finite().then_some(mean.value),
-                stderr: mean.stderr.filter(|stderr| stderr.is_finite()),
-                n: losses.len() as u64,
-                tokens: mean.tokens,
-                ..ResultRow::default()
-            });
+            row(PER_TOKEN, mean, mean.tokens);
+            if let Some(characters) = &subset.characters {
+                // The same nats, by characters in the place of tokens.
+                let by_character: Vec<DocumentLoss> = losses
+                    .iter()
+                    .zip(characters)
+                    .map(|(loss, &characters)| DocumentLoss { nats: loss.nats, tokens: characters })
+                    .collect();
+                row(PER_CHARACTER, mean_loss(&by_character), mean.tokens);
+            }
         }
         Ok(())
     };

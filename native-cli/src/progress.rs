@@ -16,6 +16,8 @@ pub(crate) struct Progress {
     started: Instant,
     last_line: Instant,
     total: u64,
+    /// Steps that were done before this stage began.
+    before: u64,
 }
 
 impl Progress {
@@ -32,7 +34,14 @@ impl Progress {
             bar
         });
         let now = Instant::now();
-        Self { name: name.to_owned(), bar, started: now, last_line: now, total }
+        Self { name: name.to_owned(), bar, started: now, last_line: now, total, before: 0 }
+    }
+
+    /// The same stage with `done` of its steps done by an earlier run, which took none of this one's time.
+    pub(crate) fn resumed(mut self, done: u64) -> Self {
+        self.before = done;
+        self.bar = self.bar.map(|bar| bar.with_position(done));
+        self
     }
 
     /// Another name for what is going on.
@@ -47,10 +56,10 @@ impl Progress {
     pub(crate) fn set(&mut self, done: u64) {
         if let Some(bar) = &self.bar {
             bar.set_position(done);
-        } else if self.last_line.elapsed() >= LINE_EVERY && done > 0 {
+        } else if self.last_line.elapsed() >= LINE_EVERY && done > self.before {
             self.last_line = Instant::now();
             let elapsed = self.started.elapsed().as_secs_f64();
-            let left = elapsed * (self.total.saturating_sub(done)) as f64 / done as f64;
+            let left = elapsed * (self.total.saturating_sub(done)) as f64 / (done - self.before) as f64;
             let percent = 100.0 * done as f64 / self.total.max(1) as f64;
             output::note(&format!("{}: {percent:.0} %, about {left:.0} s left", self.name));
         }

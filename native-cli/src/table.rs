@@ -30,8 +30,8 @@ pub(crate) fn loss(row: Option<&ResultRow>) -> String {
     }
 }
 
-/// One table a variant: a row a language, a column a k; loss in nats per token.
-pub(crate) fn nll_by_variant(rows: &[ResultRow]) -> String {
+/// One table a variant: a row a language, a column a k; loss in nats per `unit`, token or character.
+pub(crate) fn nll_by_variant(rows: &[ResultRow], unit: &str) -> String {
     let subsets = distinct(rows, |row| row.subset.as_str());
     let variants = distinct(rows, |row| row.variant.as_str());
     let arms: Vec<&str> = variants.iter().copied().filter(|variant| *variant != ORIGINAL).collect();
@@ -45,7 +45,7 @@ pub(crate) fn nll_by_variant(rows: &[ResultRow]) -> String {
         .flatten()
         .collect();
         let title = if variant == ORIGINAL { String::new() } else { format!("{variant}: ") };
-        write_line(&mut text, &format!("{title}loss in nats per token (lower is better)"));
+        write_line(&mut text, &format!("{title}loss in nats per {unit} (lower is better)"));
         let mut header = format!("{:<12} {:>10}", "k, %", "0");
         let mut counts = format!("{:<12} {:>10}", "parameters", "0");
         for (k, count) in &ks {
@@ -185,7 +185,7 @@ mod tests {
         let text = spot_and_random(&rows, &[0, 3], &[0.0, 0.25]);
         assert!(text.contains("9.125 / 1.625") && text.contains("overflow / 2.625"), "{text}");
         assert_eq!(text.lines().count(), 6);
-        let text = nll_by_variant(&rows);
+        let text = nll_by_variant(&rows, "token");
         assert!(text.contains("spot: loss") && text.contains("random:1: loss"), "{text}");
     }
 }

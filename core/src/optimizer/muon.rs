@@ -2,7 +2,7 @@
 
 use crate::kernels::matmul::{product_nn, product_nt};
 use crate::kernels::sums::sum_of_squares;
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// Coefficients of the polynomial that one Newton-Schulz iteration applies to singular values
@@ -35,7 +35,8 @@ pub type Momentum = Tensor<2>;
 
 impl Muon {
     /// The weights `[rows, cols]` after a step against `gradient`, which counts `gradient_scale` times;
-    /// with Nesterov's momentum.
+    /// with Nesterov's momentum. Directions are made orthogonal by products in `dtype`, F32 or BF16: they
+    /// need not be exact (Jordan et al. run them in BF16).
     pub fn step(
         &self,
         weight: Tensor<2>,
@@ -43,6 +44,7 @@ impl Muon {
         momentum: &mut Option<Momentum>,
         lr: f64,
         gradient_scale: f64,
+        dtype: DType,
     ) -> Tensor<2> {
         let gradient = gradient.clone() * gradient_scale;
         let sum = match momentum.take() {
@@ -50,7 +52,7 @@ impl Muon {
             None => gradient.clone(),
         };
         let [rows, cols] = weight.dims();
-        let direction = orthogonal(gradient + sum.clone() * self.momentum);
+        let direction = orthogonal(gradient + sum.clone() * self.momentum, dtype);
         *momentum = Some(sum);
         let rate = lr * UPDATE_RMS * (rows.max(cols) as f64).sqrt();
         weight * (1.0 - lr * self.weight_decay) - direction * rate
@@ -59,7 +61,7 @@ impl Muon {
 
 /// About `U·Vᵀ` of the singular value decomposition `U·Σ·Vᵀ` of `x`, `[rows, cols]`: singular values
 /// become about 1, directions stay.
-fn orthogonal(x: Tensor<2>) -> Tensor<2> {
+fn orthogonal(x: Tensor<2>, dtype: DType) -> Tensor<2> {
     let [rows, cols] = x.dims();
     // The smaller side squared is what is multiplied by itself.
     let wide = rows <= cols;
@@ -68,9 +70,10 @@ fn orthogonal(x: Tensor<2>) -> Tensor<2> {
     let mut x = x / norm.reshape([1, 1]);
     let [a, b, c] = POLYNOMIAL;
     for _ in 0..ITERATIONS {
-        let square = product_nt(&x, &x);
-        let polynomial = square.clone() * b + product_nn(&square, &square) * c;
-        x = product_nn(&polynomial, &x) + x * a;
+        let rounded = x.clone().cast(dtype);
+        let square = product_nt(&x, &rounded);
+        let polynomial = product_nn(&square, &square.clone().cast(dtype)) * c + square * b;
+        x = product_nn(&polynomial, &rounded) + x * a;
     }
     if wide { x } else { x.transpose() }
 }

@@ -254,9 +254,11 @@ impl Trainer {
         let number = i32::try_from(self.step).unwrap_or(i32::MAX);
         let kept = self.kept.get_mut(&key).expect("every buffer of the layout has a state");
         let muon = self.settings.muon.unwrap_or_default();
+        // Directions in f16 would leave its range on the way.
+        let directions = if self.settings.precision == Precision::Bf16 { DType::BF16 } else { DType::F32 };
         let moved = |weight: Tensor<2>| match kept {
             Kept::AdamW(moments) => adamw.step(weight, gradient, moments, number, lr, gradient_scale),
-            Kept::Muon(momentum) => muon.step(weight, gradient, momentum, lr, gradient_scale),
+            Kept::Muon(momentum) => muon.step(weight, gradient, momentum, lr, gradient_scale, directions),
         };
         let passed = self.scorer.resident_mut().expect("training keeps weights on the device");
         match &mut self.master {

@@ -117,7 +117,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
         .map(|language| {
             let documents = Document::from_json_lines(bundled::held_out(language)?)?;
             let rows = documents_for_loss(&documents, Some(&tokenizer), SEQ_LEN)?;
-            Ok(Subset { name: (*language).to_owned(), rows })
+            Ok(Subset { name: (*language).to_owned(), rows, characters: None })
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
     let run = Run::open(&run_path)?;

@@ -3,9 +3,9 @@
 use crate::args::{EvalArgs, TaskChoice, UsageError};
 use crate::corpus::{CorpusDirectory, check_distinct};
 use crate::evaluation::{self, Benchmarks, Measured};
-use crate::measure::{Arm, NllSettings, Subset, nll, subsets};
+use crate::measure::{Arm, NllSettings, PER_CHARACTER, PER_TOKEN, Subset, nll, subsets};
 use crate::model::ModelDirectory;
-use crate::results::{EvalFile, versions};
+use crate::results::{EvalFile, ResultRow, versions};
 use crate::{atomic, device, output, spot, table};
 use anyhow::Context as _;
 use codingspot_core::tokenizer::Tokenizer;
@@ -108,6 +108,7 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
     if let Some(texts) = &texts {
         config["languages"] = json!(texts.languages);
         config["seq_len"] = json!(texts.seq_len);
+        config["characters"] = json!(args.characters);
         config["batch_size"] = json!(args.batch_size.unwrap_or(BATCH));
     }
     let file = match measured {
@@ -151,8 +152,13 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<()> {
         output::json(&file)?;
     } else {
         if texts.is_some() {
-            let rows: Vec<_> = file.results.iter().filter(|row| row.task == "nll").cloned().collect();
-            output::result(&table::nll_by_variant(&rows))?;
+            for (metric, unit) in [(PER_TOKEN, "token"), (PER_CHARACTER, "character")] {
+                let of = |row: &&ResultRow| row.task == "nll" && row.metric == metric;
+                let rows: Vec<_> = file.results.iter().filter(of).cloned().collect();
+                if !rows.is_empty() {
+                    output::result(&table::nll_by_variant(&rows, unit))?;
+                }
+            }
         }
         output::result(&evaluation::table(&file))?;
     }
@@ -177,7 +183,7 @@ fn texts(args: &EvalArgs, model: &ModelDirectory, tokenizer: Option<&Tokenizer>)
     let languages = args.languages.clone().unwrap_or_else(|| corpus.languages());
     check_distinct(&languages)?;
     let seq_len = args.seq_len.min(model.config.max_position_embeddings);
-    let subsets = subsets(&corpus, &languages, tokenizer, seq_len, args.limit)?;
+    let subsets = subsets(&corpus, &languages, tokenizer, seq_len, args.limit, args.characters)?;
     Ok(Texts { languages, seq_len, subsets })
 }
 

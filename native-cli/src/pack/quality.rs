@@ -49,7 +49,7 @@ impl Texts {
         let corpus = CorpusDirectory::open(path)?;
         let seq_len = seq_len.min(model.config.max_position_embeddings);
         let tokenizer = model.tokenizer()?;
-        let subsets = subsets(&corpus, &corpus.languages(), tokenizer.as_ref(), seq_len, limit)?;
+        let subsets = subsets(&corpus, &corpus.languages(), tokenizer.as_ref(), seq_len, limit, None)?;
         let name = path.file_name().map_or_else(|| "corpus".into(), |name| name.to_string_lossy());
         Ok(Self { corpus: name.chars().take(60).collect(), seq_len, subsets })
     }

@@ -10,6 +10,7 @@ mod location;
 mod rows;
 mod run;
 mod study;
+mod training;
 mod words;
 
 pub(crate) use demo::{Completion, DemoReport, ScopeReport, chance, page as demo_page};
@@ -17,6 +18,7 @@ pub(crate) use demo::{Completion, DemoReport, ScopeReport, chance, page as demo_
 use crate::results::{EvalFile, check_samples};
 use crate::run::{MANIFEST, Run};
 use crate::study::{FINDINGS, FORMAT, Study};
+use crate::training::{LOG, OUTCOME, read_log};
 use anyhow::Context as _;
 use codingspot_plot::Page;
 use std::path::Path;
@@ -30,6 +32,7 @@ pub(crate) enum Input {
     Run(Box<Run>),
     Eval(String, EvalFile),
     Study(Box<Study>),
+    Training(Box<training::Training>),
 }
 
 impl Input {
@@ -38,6 +41,9 @@ impl Input {
         let findings = path.join(FINDINGS);
         if findings.is_file() {
             return Self::open(&findings);
+        }
+        if path.join(OUTCOME).is_file() {
+            return Self::training(path);
         }
         if path.is_dir() {
             if path.join("points.jsonl").is_file() || path.join("settings.json").is_file() {
@@ -48,7 +54,7 @@ impl Input {
             }
             anyhow::ensure!(
                 path.join(MANIFEST).is_file() || path.join(crate::scoring::PROGRESS).is_file(),
-                "{} is neither a run (it has no {MANIFEST}) nor a study (it has no {FINDINGS})",
+                "{} is neither a run (it has no {MANIFEST}) nor a study (it has no {FINDINGS}) nor a training (it has no {OUTCOME})",
                 path.display()
             );
             return Ok(Self::Run(Box::new(Run::open(path)?)));
@@ -73,6 +79,16 @@ impl Input {
         Ok(Self::Eval(name, file))
     }
 
+    /// Opens the directory of a training.
+    fn training(path: &Path) -> anyhow::Result<Self> {
+        let text = crate::model::read_text(&path.join(OUTCOME), MAX_FINDINGS_BYTES)?;
+        let outcome = serde_json::from_str(&text)
+            .with_context(|| format!("{} was refused", path.join(OUTCOME).display()))?;
+        let lines = read_log(&path.join(LOG))?;
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        Ok(Self::Training(Box::new(training::Training { name, outcome, lines })))
+    }
+
     /// Fingerprint of the weights, and a name for messages.
     fn weights(&self) -> (String, Option<String>) {
         match self {
@@ -80,6 +96,8 @@ impl Input {
             Self::Study(study) => {
                 (format!("the study of {}", study.model.name), Some(study.settings.fingerprint.clone()))
             }
+            // The weights of a training change while it runs.
+            Self::Training(training) => (format!("the training {}", training.name), None),
             Self::Eval(name, file) => {
                 let fingerprint = file.config.get("fingerprint").and_then(serde_json::Value::as_str);
                 (name.clone(), fingerprint.map(str::to_owned))
@@ -112,6 +130,7 @@ pub(crate) fn page(inputs: &[Input]) -> anyhow::Result<Page> {
                 page.contents.extend(study::sections(study));
             }
             Input::Run(run) => page.contents.extend(run::sections(run)?),
+            Input::Training(training) => page.contents.extend(training::sections(training)),
             Input::Eval(name, file) => {
                 let suffix = if evaluations > 1 { format!(" ({name})") } else { String::new() };
                 page.contents.extend(rows::sections(name, file));
@@ -127,6 +146,7 @@ pub(crate) fn page(inputs: &[Input]) -> anyhow::Result<Page> {
                 format!("What was measured: {}", model.unwrap_or("a model"))
             }
             Input::Study(study) => study.model.name.clone(),
+            Input::Training(training) => format!("The training {}", training.name),
         };
     }
     page.footer.push(format!("Made by codingspot {}.", env!("CARGO_PKG_VERSION")));

@@ -1,6 +1,7 @@
 //! Rows of an evaluation as sections: losses by variant and k.
 
 use super::words::{arm, capitalised, style};
+use crate::measure::PER_TOKEN;
 use crate::results::{EvalFile, ORIGINAL, ResultRow};
 use crate::table::{distinct, find};
 use codingspot_core::corpus::CODE_LANGUAGES;
@@ -12,7 +13,8 @@ const Z: f64 = 1.96;
 
 /// The losses of one evaluation.
 pub(super) fn sections(name: &str, file: &EvalFile) -> Vec<Section> {
-    let rows: Vec<ResultRow> = file.results.iter().filter(|row| row.task == "nll").cloned().collect();
+    let rows: Vec<ResultRow> =
+        file.results.iter().filter(|row| row.task == "nll" && row.metric == PER_TOKEN).cloned().collect();
     if rows.is_empty() {
         return Vec::new();
     }

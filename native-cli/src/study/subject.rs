@@ -191,7 +191,7 @@ impl Subject {
                 documents.truncate(limit.unwrap_or(usize::MAX));
                 let rows = documents_for_loss(&documents, self.tokenizer.as_ref(), seq_len)
                     .with_context(|| format!("the held-out corpus of {language} was refused"))?;
-                Ok(Subset { name: language.clone(), rows })
+                Ok(Subset { name: language.clone(), rows, characters: None })
             })
             .collect()
     }

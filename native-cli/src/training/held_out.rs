@@ -1,7 +1,7 @@
 //! Loss on texts that a training does not see.
 
 use crate::corpus::CorpusDirectory;
-use crate::measure::subsets;
+use crate::measure::{row_characters, subsets};
 use codingspot_core::corpus::CODE_LANGUAGES;
 use codingspot_core::eval::{document_losses, mean_loss};
 use codingspot_core::llama::{Llama, RotaryTable};
@@ -40,13 +40,11 @@ impl HeldOut {
         documents: usize,
     ) -> anyhow::Result<Self> {
         let corpus = CorpusDirectory::open(path)?;
-        let subsets = subsets(&corpus, &corpus.languages(), Some(tokenizer), seq_len, Some(documents))?;
+        let subsets = subsets(&corpus, &corpus.languages(), Some(tokenizer), seq_len, Some(documents), None)?;
         let mut languages = Vec::with_capacity(subsets.len());
         for subset in subsets {
-            let characters = subset.rows.iter().try_fold(0, |sum: u64, row| {
-                anyhow::Ok(sum + tokenizer.decode(&row[1..])?.chars().count() as u64)
-            })?;
-            languages.push((subset.name, subset.rows, characters.max(1)));
+            let characters = row_characters(&subset.rows, Some(tokenizer))?.iter().sum();
+            languages.push((subset.name, subset.rows, characters));
         }
         let rope_len = languages.iter().flat_map(|(_, rows, _)| rows.iter().map(Vec::len)).max().unwrap_or(2);
         Ok(Self { languages, rope_len })

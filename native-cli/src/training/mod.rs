@@ -164,7 +164,7 @@ impl Job<'_> {
             (steps * per_step) as f64 / tokens.sequences() as f64,
             output::grouped(tokens.len() as u64)
         ));
-        let mut progress = Progress::new("Training", steps);
+        let mut progress = Progress::new("Training", steps).resumed(trainer.steps());
         let mut rate = Rate::default();
         let mut stopped = false;
         while trainer.steps() < steps && !stopped {
