@@ -248,16 +248,20 @@ unsafe fn gemm_all(
     operands: Operands,
     add: bool,
 ) {
-    // SAFETY: the caller answers for `out`.
-    match operands {
-        Operands::F32 => unsafe { gemm_raw(out, row_stride, a, b, add, true) },
-        Operands::Bf16 if bf16::available() => unsafe { bf16::product(out, row_stride, a, b, add, true) },
-        Operands::Bf16 => {
-            let (left, right) = (bf16::rounded(a.values), bf16::rounded(b.values));
-            let (a, b) = (Matrix { values: &left, ..a }, Matrix { values: &right, ..b });
-            unsafe { gemm_raw(out, row_stride, a, b, add, true) }
+    let (left, right);
+    let (a, b) = match operands {
+        Operands::F32 => (a, b),
+        Operands::Bf16 if bf16::available() => {
+            // SAFETY: the caller answers for `out`.
+            return unsafe { bf16::product(out, row_stride, a, b, add, true) };
         }
-    }
+        Operands::Bf16 => {
+            (left, right) = (bf16::rounded(a.values), bf16::rounded(b.values));
+            (Matrix { values: &left, ..a }, Matrix { values: &right, ..b })
+        }
+    };
+    // SAFETY: the caller answers for `out`.
+    unsafe { gemm_raw(out, row_stride, a, b, add, true) }
 }
 
 /// # Safety

@@ -4,7 +4,7 @@ use crate::kernels::adamw::{Coefficients, step};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-/// AdamW (Loshchilov and Hutter 2019), two numbers a parameter. The default is PyTorch's.
+/// `AdamW` (Loshchilov and Hutter 2019), two numbers a parameter. The default is that of `PyTorch`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct AdamW {
     /// Share of the first moment that stays at every step.

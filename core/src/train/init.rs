@@ -24,7 +24,9 @@ pub fn random_llama(config: &LlamaConfig, seed: u64, std_dev: f32, device: &Devi
             }
         }
         if matches!(spec.module, Module::OProj | Module::DownProj) {
-            values.iter_mut().for_each(|value| *value *= residual);
+            for value in &mut values {
+                *value *= residual;
+            }
         }
         let cols = spec.shape.last().copied().unwrap_or(0);
         if let [_, _] = *spec.shape.as_slice() {

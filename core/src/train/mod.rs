@@ -99,6 +99,10 @@ pub struct Step {
 
 /// What the optimizer keeps of a buffer.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are as many as tensors, and each holds handles of tensors"
+)]
 enum Kept {
     AdamW(Option<Moments>),
     Muon(Option<Momentum>),

@@ -103,9 +103,8 @@ pub(crate) fn precision(choice: PrecisionChoice, device: &ChosenDevice) -> anyho
         Err(UsageError(reason).into())
     };
     match choice {
-        PrecisionChoice::Auto if bf16 => Ok(Precision::Bf16),
+        PrecisionChoice::Auto | PrecisionChoice::Bf16 if bf16 => Ok(Precision::Bf16),
         PrecisionChoice::Auto | PrecisionChoice::F32 => Ok(Precision::F32),
-        PrecisionChoice::Bf16 if bf16 => Ok(Precision::Bf16),
         PrecisionChoice::F16 if f16 => Ok(Precision::F16),
         PrecisionChoice::Bf16 => refuse("bf16"),
         PrecisionChoice::F16 => refuse("f16"),

@@ -203,10 +203,11 @@ impl Job<'_> {
             }
             if last || trainer.steps().is_multiple_of(self.checkpoint_every) {
                 self.save(&trainer, tokens_seen, seconds())?;
+                self.publish(&trainer, tokens_seen, tokens.len() as u64, seconds())?;
             }
         }
         progress.finish();
-        self.finish(&trainer, tokens_seen, tokens.len() as u64, seconds())
+        self.publish(&trainer, tokens_seen, tokens.len() as u64, seconds())
     }
 
     fn save(&self, trainer: &Trainer, tokens_seen: u64, seconds: f64) -> anyhow::Result<()> {
@@ -224,7 +225,8 @@ impl Job<'_> {
         new.finish()
     }
 
-    fn finish(
+    /// Writes the model as it is now, and what there is to say of it, for whoever looks while it trains.
+    fn publish(
         &self,
         trainer: &Trainer,
         tokens_seen: u64,
