@@ -518,8 +518,8 @@ fn completions_are_judged_and_counted_and_go_on_where_they_ended() {
     let mut hit = 0;
     for part in 1..4 {
         let mut child = program().args(&three).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let done = || fs::metadata(&log).map_or(0, |file| file.len() as usize);
-        while done() < whole.len() * part / 5 && child.try_wait().unwrap().is_none() {
+        let done = || fs::metadata(&log).map_or(0, |file| file.len());
+        while done() < whole.len() as u64 * part / 5 && child.try_wait().unwrap().is_none() {
             std::thread::sleep(Duration::from_millis(1));
         }
         child.kill().unwrap();

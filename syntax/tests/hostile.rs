@@ -68,7 +68,8 @@ const PIECES: [&str; 56] = [
 ];
 
 fn pieces() -> impl Strategy<Value = String> {
-    proptest::collection::vec(proptest::sample::select(PIECES.to_vec()), 0..60)
+    let piece = (proptest::sample::select(PIECES.to_vec()), prop_oneof![9 => Just(1), 1 => 1..80_usize]);
+    proptest::collection::vec(piece.prop_map(|(piece, times)| piece.repeat(times)), 0..60)
         .prop_map(|pieces| pieces.concat())
 }
 

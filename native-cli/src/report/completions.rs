@@ -3,8 +3,8 @@
 use super::study::dose_axis;
 use super::words::{arm, capitalised, competing, list, style};
 use crate::study::{
-    CompletionFindings, CompletionSample, Estimate, FormFinding, Role, SampleText, ScopeFindings,
-    ShareFinding, Study, Syntax,
+    CompletionFindings, CompletionOutcome, CompletionSample, Estimate, FormFinding, Role, SampleText,
+    ScopeFindings, ShareFinding, Study,
 };
 use codingspot_core::spot::{Scope, count_of};
 use codingspot_plot::number::{fixed, percent, signed, significant, thousands};
@@ -56,7 +56,7 @@ fn rule(found: &CompletionFindings) -> String {
     if few > 0 {
         let fewest = found.languages.iter().map(|language| language.prompts).min().unwrap_or(0);
         text += &format!(
-            " In {few} of {} languages there are fewer documents that can be cut so, {fewest} at least.",
+            " {few} of {} languages have fewer documents that can be cut so, {fewest} or more.",
             found.languages.len()
         );
     }
@@ -154,14 +154,14 @@ fn sentence(study: &Study, found: &CompletionFindings, scope: &ScopeFindings) ->
         parsing("magnitude"),
         capitalised(&study.settings.general),
         parsing("minus-general"),
-        capital_percent(spot.blank.value),
-        percent(whole.blank.value, 2)
+        capitalised(&some_percent(spot.blank.value)),
+        some_percent(whole.blank.value)
     )
 }
 
-/// A share at a sentence's beginning.
-fn capital_percent(value: f64) -> String {
-    if value <= 0.0 { "None".to_owned() } else { percent(value, 2) }
+/// `none`, or a share in percent.
+fn some_percent(value: f64) -> String {
+    if value <= 0.0 { "none".to_owned() } else { percent(value, 2) }
 }
 
 fn percent_cell(found: Option<Estimate>) -> Cell {
@@ -170,21 +170,19 @@ fn percent_cell(found: Option<Estimate>) -> Cell {
     })
 }
 
+/// What of a share is shown.
+type Pick = fn(&ShareFinding) -> Option<Estimate>;
+
+const PARSING: Pick = |share| Some(share.parsing);
+
 /// Rows of a table: all scored languages together, then every language that is parsed.
-fn rows(
-    found: &CompletionFindings,
-    forms: &[Option<&FormFinding>],
-    more: &[(Option<&FormFinding>, fn(&ShareFinding) -> Option<Estimate>)],
-    of: fn(&ShareFinding) -> Option<Estimate>,
-) -> Vec<Vec<Cell>> {
-    let row = |name: String, prompts: u64, pick: &dyn Fn(&FormFinding) -> Option<ShareFinding>| {
-        let mut cells = vec![Cell::head(name), Cell::count(prompts)];
-        let value = |form: Option<&FormFinding>, of: fn(&ShareFinding) -> Option<Estimate>| {
-            percent_cell(form.and_then(pick).as_ref().and_then(of))
+fn rows(found: &CompletionFindings, columns: &[(Option<&FormFinding>, Pick)]) -> Vec<Vec<Cell>> {
+    let row = |name: String, prompts: u64, of_form: &dyn Fn(&FormFinding) -> Option<ShareFinding>| {
+        let cell = |(form, pick): &(Option<&FormFinding>, Pick)| {
+            percent_cell(form.and_then(of_form).as_ref().and_then(pick))
         };
-        cells.extend(forms.iter().map(|form| value(*form, of)));
-        cells.extend(more.iter().map(|(form, of)| value(*form, *of)));
-        cells
+        let first = [Cell::head(name), Cell::count(prompts)];
+        first.into_iter().chain(columns.iter().map(cell)).collect()
     };
     let Some(whole) = original(found) else { return Vec::new() };
     let scored =
@@ -208,20 +206,19 @@ fn rows(
 /// By language, at the study's own k.
 fn at_one_k(study: &Study, found: &CompletionFindings, scope: &ScopeFindings) -> Table {
     let general = &study.settings.general;
-    let forms: Vec<Option<&FormFinding>> = std::iter::once(original(found))
-        .chain(DRAWN.iter().map(|name| at_k(study, found, scope, name)))
-        .collect();
+    let forms =
+        std::iter::once(original(found)).chain(DRAWN.iter().map(|arm| at_k(study, found, scope, arm)));
+    let mut columns: Vec<(Option<&FormFinding>, Pick)> = forms.map(|form| (form, PARSING)).collect();
+    columns.push((at_k(study, found, scope, "spot"), |share| share.difference));
     let mut head = vec!["language".to_owned(), "prompts".to_owned(), "original".to_owned()];
-    head.extend(DRAWN.iter().map(|name| format!("without {}", arm_name(name, general))));
-    head.push("spot less original".to_owned());
-    let spot = at_k(study, found, scope, "spot");
-    let rows = rows(found, &forms, &[(spot, |share| share.difference)], |share| Some(share.parsing));
+    head.extend(DRAWN.iter().map(|name| arm_name(name, general)));
+    head.push("coding spot less original".to_owned());
     let caption = format!(
-        "Completions that parse, %, with 95 % intervals: scope {}, k = {} %",
+        "Completions that parse, %, by what was set to zero: scope {}, k = {} %",
         scope.scope.name(),
         study.settings.k
     );
-    let mut table = Table::new(caption, head, rows).stacked();
+    let mut table = Table::new(caption, head, rows(found, &columns)).stacked();
     table.notes.push(
         "Intervals of shares are Wilson’s, of the difference, in points and paired over prompts, Newcombe’s."
             .to_owned(),
@@ -229,33 +226,35 @@ fn at_one_k(study: &Study, found: &CompletionFindings, scope: &ScopeFindings) ->
     table
 }
 
-/// Forms of the spot over k, the original first, and their columns.
-fn spot_forms<'f>(
+/// The spot over k, the original first: columns and their heads.
+fn spot_columns<'f>(
     found: &'f CompletionFindings,
     scope: &ScopeFindings,
-) -> (Vec<Option<&'f FormFinding>>, Vec<String>) {
+    pick: Pick,
+) -> (Vec<(Option<&'f FormFinding>, Pick)>, Vec<String>) {
     let spots = of_arm(found, scope.scope, "spot");
     let mut head = vec!["language".to_owned(), "prompts".to_owned(), "0".to_owned()];
     head.extend(spots.iter().map(|form| format!("{} % ({})", significant(form.k, 2), thousands(form.count))));
-    (std::iter::once(original(found)).chain(spots.into_iter().map(Some)).collect(), head)
+    let forms = std::iter::once(original(found)).chain(spots.into_iter().map(Some));
+    (forms.map(|form| (form, pick)).collect(), head)
 }
 
 fn over_k(found: &CompletionFindings, scope: &ScopeFindings) -> Table {
-    let (forms, head) = spot_forms(found, scope);
+    let (columns, head) = spot_columns(found, scope, PARSING);
     let caption = format!(
         "Completions that parse without the coding spot, %, by its k (parameters): scope {}",
         scope.scope.name()
     );
-    Table::new(caption, head, rows(found, &forms, &[], |share| Some(share.parsing))).stacked()
+    Table::new(caption, head, rows(found, &columns)).stacked()
 }
 
 fn blank(found: &CompletionFindings, scope: &ScopeFindings) -> Table {
-    let (forms, head) = spot_forms(found, scope);
+    let (columns, head) = spot_columns(found, scope, |share| Some(share.blank));
     let caption = format!(
         "Completions without a letter or digit, without the coding spot, %, by its k (parameters): scope {}",
         scope.scope.name()
     );
-    Table::new(caption, head, rows(found, &forms, &[], |share| Some(share.blank))).stacked()
+    Table::new(caption, head, rows(found, &columns)).stacked()
 }
 
 fn samples_sentence(study: &Study, found: &CompletionFindings) -> String {
@@ -283,8 +282,8 @@ fn samples(study: &Study, found: &CompletionFindings) -> Vec<Block> {
         .filter(|(_, samples)| !samples.is_empty())
         .map(|(language, samples)| {
             let mut blocks = Vec::new();
-            for sample in &samples {
-                blocks.push(Block::pre(format!("Prompt from document {}", sample.document), &sample.prompt));
+            for (sample, number) in samples.iter().zip(1..) {
+                blocks.push(Block::pre(format!("Prompt {number}"), &sample.prompt));
                 blocks.push(Block::Panes(sample.texts.iter().map(|text| pane(study, text)).collect()));
             }
             let summary = format!("{}: {} prompts", capitalised(&language.name), samples.len());
@@ -303,9 +302,9 @@ fn pane(study: &Study, text: &SampleText) -> Pane {
     };
     let outcome = match text.outcome {
         None => "",
-        Some(Syntax::Parses) => ": parses",
-        Some(Syntax::SyntaxError) => ": doesn’t parse",
-        Some(Syntax::Blank) => ": blank",
+        Some(CompletionOutcome::Parses) => ": parses",
+        Some(CompletionOutcome::SyntaxError) => ": doesn’t parse",
+        Some(CompletionOutcome::Blank) => ": blank",
     };
     let end = if text.finished { ", ended by the model" } else { "" };
     Pane { label: format!("{who}{outcome}{end}"), style, text: text.completion.clone() }

@@ -369,7 +369,7 @@ pub(crate) struct RestorePoint {
 /// What became of a completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Syntax {
+pub(crate) enum CompletionOutcome {
     /// It can still become a program; or is one, if the model ended it.
     Parses,
     /// It can't.
@@ -447,5 +447,5 @@ pub(crate) struct SampleText {
     pub(crate) arm: String,
     pub(crate) completion: String,
     pub(crate) finished: bool,
-    pub(crate) outcome: Option<Syntax>,
+    pub(crate) outcome: Option<CompletionOutcome>,
 }

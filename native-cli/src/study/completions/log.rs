@@ -1,7 +1,7 @@
 //! Completions on disk: one JSON object a line, written as they come, so that nothing is written twice.
 
 use super::{Form, FormKey, PromptSet};
-use crate::study::Syntax;
+use crate::study::CompletionOutcome;
 use anyhow::Context as _;
 use codingspot_core::spot::Scope;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ pub(super) struct Written {
     /// Whether the model ended it, and not the limit.
     pub(super) finished: bool,
     /// `None` of a language without a grammar.
-    pub(super) outcome: Option<Syntax>,
+    pub(super) outcome: Option<CompletionOutcome>,
     /// Bytes before the first token that can't stand where it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) error_byte: Option<usize>,

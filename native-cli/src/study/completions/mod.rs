@@ -10,7 +10,7 @@ pub(super) use shares::findings;
 
 use super::arms::Arm;
 use super::findings::CompletionSettings;
-use super::{PAPER_KS, Request, Runs, ScopePlan, Subject, Syntax, ascending};
+use super::{CompletionOutcome, PAPER_KS, Request, Runs, ScopePlan, Subject, ascending};
 use crate::output;
 use crate::progress::Progress;
 use anyhow::Context as _;
@@ -245,9 +245,9 @@ fn judge(set: &PromptSet, prompt: &Prompt, completion: Completion) -> anyhow::Re
         .with_context(|| format!("document {} of {}", prompt.document, set.name))?;
     let (outcome, error_byte) = match outcome {
         None => (None, None),
-        Some(Outcome::Parses) => (Some(Syntax::Parses), None),
-        Some(Outcome::SyntaxError { byte }) => (Some(Syntax::SyntaxError), Some(byte)),
-        Some(Outcome::Blank) => (Some(Syntax::Blank), None),
+        Some(Outcome::Parses) => (Some(CompletionOutcome::Parses), None),
+        Some(Outcome::SyntaxError { byte }) => (Some(CompletionOutcome::SyntaxError), Some(byte)),
+        Some(Outcome::Blank) => (Some(CompletionOutcome::Blank), None),
     };
     let tokens = completion.ids.len() as u64;
     Ok(Written { completion: completion.text, tokens, finished, outcome, error_byte })

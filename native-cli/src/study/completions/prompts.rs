@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn prompts_are_the_longest_beginnings_that_may_be() {
         let tokenizer = tokenizer();
-        let lines: String = (0..30).map(|i| format!("let a{i} = {i};\n")).collect();
+        let lines: String = "let abc = [1, 2];\n".repeat(30);
         let documents = [
             Document::Text("too short\n".repeat(3)),
             Document::Text(lines.clone()),

@@ -2,8 +2,8 @@
 
 use super::{CompletionLog, Form, PromptSet, forms};
 use crate::study::findings::{
-    CompletionFindings, CompletionLanguage, CompletionSample, CompletionSettings, Estimate, FormFinding,
-    SampleText, ShareFinding, Syntax,
+    CompletionFindings, CompletionLanguage, CompletionOutcome, CompletionSample, CompletionSettings,
+    Estimate, FormFinding, SampleText, ShareFinding,
 };
 use crate::study::losses::LEVEL;
 use crate::study::{Request, ScopePlan, role};
@@ -23,10 +23,10 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, original: Syntax, form: Syntax) {
-        self.parsing += u32::from(form == Syntax::Parses);
-        self.blank += u32::from(form == Syntax::Blank);
-        self.paired.add(form == Syntax::Parses, original == Syntax::Parses);
+    fn add(&mut self, original: CompletionOutcome, form: CompletionOutcome) {
+        self.parsing += u32::from(form == CompletionOutcome::Parses);
+        self.blank += u32::from(form == CompletionOutcome::Blank);
+        self.paired.add(form == CompletionOutcome::Parses, original == CompletionOutcome::Parses);
     }
 
     fn plus(self, other: Self) -> Self {
