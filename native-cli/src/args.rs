@@ -759,6 +759,12 @@ pub(crate) struct StudyArgs {
     /// Bootstrap resamples
     #[arg(long, default_value_t = 2000, value_parser = positive)]
     pub(crate) resamples: usize,
+    /// Held-out documents of every language whose beginnings are completed, before and after; 0 completes none
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) completions: usize,
+    /// Most tokens of a completion
+    #[arg(long, value_name = "N", default_value_t = 96, value_parser = positive)]
+    pub(crate) completion_tokens: usize,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     /// Print the findings as one JSON document

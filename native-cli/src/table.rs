@@ -2,7 +2,7 @@
 
 use crate::output::grouped;
 use crate::results::{ORIGINAL, ResultRow};
-use crate::study::Study;
+use crate::study::{CompletionFindings, FormFinding, Study};
 use std::fmt::Write as _;
 
 /// Values of `key` in order of first appearance.
@@ -151,7 +151,57 @@ pub(crate) fn study(study: &Study) -> String {
         }
         text.push('\n');
     }
+    if let Some(completions) = &study.completions {
+        text += &parsing(completions, study);
+    }
     write_line(&mut text, &format!("general: {general}; norms: gains of norms among the spot's parameters"));
+    text
+}
+
+/// Shares of completions that parse, of all scored languages together.
+fn parsing(found: &CompletionFindings, study: &Study) -> String {
+    let cell = |form: Option<&FormFinding>| {
+        let share = form.and_then(|form| form.code).map(|code| code.parsing);
+        share.map_or("-".to_owned(), |share| {
+            format!("{:.0} [{:.0}, {:.0}]", 100.0 * share.value, 100.0 * share.low, 100.0 * share.high)
+        })
+    };
+    let original = found.forms.iter().find(|form| form.scope.is_none());
+    let Some(code) = original.and_then(|form| form.code) else { return String::new() };
+    let mut text = String::new();
+    write_line(
+        &mut text,
+        &format!(
+            "Completions of code that parse, percent [95 % interval] of {}; the original's {}",
+            grouped(code.prompts),
+            cell(original)
+        ),
+    );
+    let columns = [
+        ("without spot", "spot"),
+        ("without random", "random:1"),
+        ("without largest weights", "magnitude"),
+        ("without spot less general", "minus-general"),
+    ];
+    let mut header = format!("{:<9} {:>8} {:>10}", "scope", "k, %", "parameters");
+    for (name, _) in columns {
+        header += &format!(" {name:>25}");
+    }
+    write_line(&mut text, &header);
+    for scope in study.scopes.iter().map(|scope| scope.scope) {
+        let of_scope = |arm: &'static str| {
+            found.forms.iter().filter(move |form| form.scope == Some(scope) && form.arm == arm)
+        };
+        for spot in of_scope("spot") {
+            let mut line = format!("{:<9} {:>8.4} {:>10}", scope.name(), spot.k, grouped(spot.count));
+            for (_, arm) in columns {
+                let form = of_scope(arm).find(|form| form.count == spot.count);
+                line += &format!(" {:>25}", cell(form));
+            }
+            write_line(&mut text, &line);
+        }
+    }
+    text.push('\n');
     text
 }
 

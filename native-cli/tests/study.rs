@@ -317,6 +317,11 @@ fn studies_that_can_not_be_are_refused_before_they_score() {
     differs(&["--k", "0.1", "--seq-len", "64"], &["k was 0.25 and is 0.1", "seq_len was 256 and is 64"]);
     differs(&["--limit", "3"], &["limit was null and is 3"]);
     differs(&["--scope", "blocks"], &["scopes was"]);
+    differs(
+        &["--completions", "3"],
+        &["completions was {\"prompts\":20,\"tokens\":96} and is {\"prompts\":3"],
+    );
+    differs(&["--completions", "0"], &["completions was", "and is null"]);
     // A text that moves from one side to the other changes both.
     let (scored, held) = (root.join("corpus/rust.jsonl"), root.join("held/rust.jsonl"));
     let (before, after) = (fs::read_to_string(&scored).unwrap(), fs::read_to_string(&held).unwrap());
@@ -340,6 +345,7 @@ fn studies_that_can_not_be_are_refused_before_they_score() {
     early(&["--k", "0.0001"], 1, &["--k 0.0001 %", "73,968", "less than one"]);
     early(&["--max-k", "99.5", "--k", "1"], 2, &["--max-k 99.5 %", "--minus-k 1 %"]);
     early(&["--limit", "1"], 1, &["one held-out document"]);
+    early(&["--completion-tokens", "131060"], 1, &["--completion-tokens 131060", "leaves 12", "131072"]);
     let corpus = root.join("corpus");
     let listed = fs::read_dir(&corpus).unwrap().count();
     refused(&strs(&study(root, "corpus", &[])), 1, &["corpus exists and is no study"]);
@@ -347,4 +353,195 @@ fn studies_that_can_not_be_are_refused_before_they_score() {
     // What the language rankings need is kept, however large k is.
     succeed(&strs(&study(root, "large", &["--k", "4", "--scope", "blocks", "--points", "3"])));
     succeed(&strs(&study(root, "full", &["--max-k", "99", "--scope", "no-norm", "--points", "2"])));
+}
+
+/// The first texts of a bundled corpus in four languages.
+fn bundled_texts(root: &Path) {
+    for (from, to) in [("score", "corpus"), ("eval", "held")] {
+        fs::create_dir_all(root.join(to)).unwrap();
+        for language in ["go", "rust", "python", "english"] {
+            let file =
+                Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../demo/corpus/{from}/{language}.jsonl"));
+            let lines = fs::read_to_string(file).unwrap();
+            let first: String = lines.split_inclusive('\n').take(5).collect();
+            fs::write(root.join(to).join(format!("{language}.jsonl")), first).unwrap();
+        }
+    }
+}
+
+/// The lines of a study's completions, in an order that does not depend on when they were written.
+fn completions(folder: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(folder.join("completions.jsonl")).unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    lines.into_iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn completions_are_judged_and_counted_and_go_on_where_they_ended() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    bundled_texts(root);
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/model");
+    let (corpus, held, out) = (root.join("corpus"), root.join("held"), root.join("study"));
+    let study = |more: &[&str]| -> Vec<String> {
+        let given =
+            ["--corpus", text(&corpus), "--held-out", text(&held), "-o", text(&out), "--device", "cpu"];
+        let small =
+            ["--points", "2", "--random-draws", "1", "--resamples", "40", "--shuffles", "0", "--limit", "2"];
+        let other = ["--scope", "no-norm", "--max-k", "0.25", "--seq-len", "64", "--batch-size", "1"];
+        let all = [&["study", text(&model)], &given[..], &small, &other, more].concat();
+        all.into_iter().map(str::to_owned).collect()
+    };
+    // Begun by a program that completed nothing, and had no such setting.
+    succeed(&strs(&study(&["--completions", "0"])));
+    assert!(findings(&out)["completions"].is_null() && !out.join("completions.jsonl").exists());
+    let mut settings = json(&out.join("settings.json"));
+    assert!(settings.as_object_mut().unwrap().remove("completions").unwrap().is_null());
+    fs::write(out.join("settings.json"), settings.to_string()).unwrap();
+    let three = study(&["--completions", "3", "--completion-tokens", "16"]);
+    let table = succeed(&strs(&three));
+    assert!(table.contains("Completions of code that parse, percent"), "{table}");
+    assert_eq!(
+        json(&out.join("settings.json"))["completions"],
+        serde_json::json!({"prompts": 3, "tokens": 16})
+    );
+
+    // Every form completes every prompt, once.
+    let lines = completions(&out);
+    let names = ["go", "rust", "python", "english"];
+    assert_eq!(lines.len(), (1 + 4 * 4) * 3 * names.len());
+    let documents = |name: &str| -> Vec<String> {
+        let lines = fs::read_to_string(held.join(format!("{name}.jsonl"))).unwrap();
+        let of =
+            |line: &str| serde_json::from_str::<Value>(line).unwrap()["text"].as_str().unwrap().to_owned();
+        lines.lines().map(of).collect()
+    };
+    for line in &lines {
+        let name = line["language"].as_str().unwrap();
+        let (prompt, written) = (line["prompt"].as_str().unwrap(), line["completion"].as_str().unwrap());
+        let document = &documents(name)[usize::try_from(line["document"].as_u64().unwrap()).unwrap()];
+        assert!(document.starts_with(prompt) && 3 * prompt.len() <= document.len(), "{prompt}");
+        assert!(line["tokens"].as_u64().unwrap() <= 16);
+        assert_eq!(line["scope"].is_null(), line["arm"] == "original");
+        let Some(language) = codingspot_syntax::Language::from_name(name) else {
+            assert!(name == "english" && line["outcome"].is_null());
+            continue;
+        };
+        assert!(prompt.ends_with('\n'));
+        let finished = line["finished"].as_bool().unwrap();
+        let outcome = match codingspot_syntax::check(language, prompt, written, finished).unwrap() {
+            codingspot_syntax::Outcome::Parses => "parses",
+            codingspot_syntax::Outcome::SyntaxError { byte } => {
+                assert_eq!(line["error_byte"].as_u64(), Some(byte as u64));
+                "syntax_error"
+            }
+            codingspot_syntax::Outcome::Blank => "blank",
+        };
+        assert_eq!(line["outcome"], outcome);
+    }
+    // What the original writes is what the model writes.
+    let is_original = |line: &&Value| line["arm"] == "original" && line["language"] == "rust";
+    let line = lines.iter().find(is_original).unwrap();
+    let prompt = line["prompt"].as_str().unwrap();
+    let generate = [
+        "generate",
+        text(&model),
+        "-p",
+        prompt,
+        "--max-tokens",
+        "16",
+        "--device",
+        "cpu",
+        "--temperature",
+        "0",
+    ];
+    let generated = succeed(&generate);
+    let written = line["completion"].as_str().unwrap();
+    assert!(generated.contains(written.trim_end()), "{generated} instead of {written}");
+
+    // Shares are those of the lines.
+    let found = &findings(&out)["completions"];
+    let parses = |line: &Value| f64::from(u8::from(line["outcome"] == "parses"));
+    let forms = found["forms"].as_array().unwrap();
+    assert_eq!(forms.len(), 17);
+    let of_form = |form: &Value, languages: &[&str]| -> Vec<&Value> {
+        let of = |line: &&Value| {
+            line["arm"] == form["arm"]
+                && line["count"] == form["count"]
+                && languages.contains(&line["language"].as_str().unwrap())
+        };
+        lines.iter().filter(of).collect()
+    };
+    for form in forms {
+        let share = |found: &Value, languages: &[&str]| {
+            let of = of_form(form, languages);
+            let mean = |value: &dyn Fn(&Value) -> f64| {
+                of.iter().map(|line| value(line)).sum::<f64>() / of.len() as f64
+            };
+            assert_eq!(found["prompts"].as_u64(), Some(of.len() as u64));
+            assert!((number(&found["parsing"]["value"]) - mean(&parses)).abs() < 1e-12);
+            assert!(
+                (number(&found["blank"]["value"]) - mean(&|l| f64::from(u8::from(l["outcome"] == "blank"))))
+                    .abs()
+                    < 1e-12
+            );
+            let before: f64 = of_form(&forms[0], languages).iter().map(|line| parses(line)).sum();
+            if form["scope"].is_null() {
+                assert!(found["difference"].is_null());
+            } else {
+                let difference = mean(&parses) - before / of.len() as f64;
+                assert!((number(&found["difference"]["value"]) - difference).abs() < 1e-12);
+                assert!(number(&found["difference"]["low"]) < number(&found["difference"]["high"]));
+            }
+        };
+        share(&form["code"], &["go", "rust"]);
+        (0..3).for_each(|language| share(&form["languages"][language], &names[language..=language]));
+        assert!(form["languages"][3].is_null());
+    }
+    let samples = found["samples"].as_array().unwrap();
+    assert_eq!(samples.len(), 12);
+    assert_eq!(samples[0]["texts"][1]["scope"], "no-norm");
+    let html = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(html.contains("Does it still write code?") && html.contains("completions-no-norm"));
+    for sample in samples {
+        let prompt = sample["prompt"].as_str().unwrap();
+        let quoted = prompt.lines().find(|line| line.contains(['<', '&']));
+        assert!(quoted.is_none_or(|line| !html.contains(line)), "{quoted:?} is not escaped");
+    }
+
+    // Killed on the way, cut in a line, and gone on with: nothing is written twice.
+    let expected = findings(&out);
+    let log = out.join("completions.jsonl");
+    let whole = fs::read(&log).unwrap();
+    fs::remove_file(&log).unwrap();
+    let mut hit = 0;
+    for part in 1..4 {
+        let mut child = program().args(&three).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let done = || fs::metadata(&log).map_or(0, |file| file.len());
+        while done() < whole.len() as u64 * part / 5 && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        hit += u32::from(child.wait().unwrap().code().is_none());
+    }
+    assert!(hit >= 1, "no kill hit a running study");
+    let bytes = fs::read(&log).unwrap();
+    fs::write(&log, &bytes[..bytes.len() - 3]).unwrap();
+    succeed(&strs(&three));
+    assert!(completions(&out) == lines && findings(&out) == expected);
+
+    // Other settings, and completions of something else.
+    for (more, part) in [
+        (["--completions", "2", "--completion-tokens", "16"], "\"prompts\":2"),
+        (["--completions", "3", "--completion-tokens", "8"], "\"tokens\":8"),
+        (["--completions", "0", "--completion-tokens", "16"], "is null"),
+    ] {
+        refused(&strs(&study(&more)), 1, &["study of other settings", "completions was", part]);
+    }
+    for (from, to) in [("\"arm\":\"spot\"", "\"arm\":\"spit\""), ("\"document\":0", "\"document\":77")] {
+        let text = String::from_utf8(whole.clone()).unwrap();
+        fs::write(&log, text.replacen(from, to, 1)).unwrap();
+        refused(&strs(&three), 1, &["completions.jsonl, line", "not asked now", "remove the file"]);
+    }
 }

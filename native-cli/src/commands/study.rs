@@ -3,7 +3,7 @@
 use crate::args::{StudyArgs, UsageError};
 use crate::corpus::{CorpusDirectory, check_distinct};
 use crate::report::{self, Input};
-use crate::study::{self, Request, Subject};
+use crate::study::{self, CompletionSettings, Request, Subject};
 use crate::{atomic, device, output, table};
 use codingspot_core::corpus::CODE_LANGUAGES;
 use codingspot_core::spot::Scope;
@@ -53,6 +53,8 @@ pub(crate) fn run(args: &StudyArgs) -> anyhow::Result<()> {
         seq_len: args.seq_len.min(subject.config.max_position_embeddings),
         limit: args.limit,
         resamples: args.resamples,
+        completions: (args.completions > 0)
+            .then_some(CompletionSettings { prompts: args.completions, tokens: args.completion_tokens }),
     };
     let study = study::run(&mut subject, &request, &args.out)?;
     let seconds = study.seconds;

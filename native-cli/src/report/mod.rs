@@ -5,6 +5,7 @@
 //! page: plotters draws shapes without meaning, charming needs JavaScript.
 
 mod benchmarks;
+mod completions;
 mod demo;
 mod location;
 mod rows;

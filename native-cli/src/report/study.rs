@@ -1,7 +1,7 @@
 //! A study as sections of a page: figures, each with a sentence made of its numbers.
 
-use super::location;
 use super::words::{arm, capitalised, competing, list, measure, rise, style};
+use super::{completions, location};
 use crate::overlap::PairAt;
 use crate::study::{
     CurveFinding, CurvePoint, Estimate, KneeFinding, Measure, Role, ScopeFindings, Study, Verdict,
@@ -118,6 +118,9 @@ pub(super) fn sections(study: &Study) -> Vec<Section> {
             blocks.extend(answer(study, scope));
         }
         sections.push(Section::new(id, heading, blocks));
+        if id == "dose" {
+            sections.extend(completions::section(study));
+        }
     }
     sections.push(settings(study));
     sections
@@ -306,12 +309,13 @@ fn points(curve: &CurveFinding, of: impl Fn(&CurvePoint) -> Option<Estimate>) ->
         .collect()
 }
 
-/// The x axis of doses: numbers of parameters, and percent below.
-fn dose_axis(scope: &ScopeFindings) -> Axis {
-    let counts: Vec<u64> = scope
-        .curves
-        .first()
-        .map_or(Vec::new(), |curve| curve.points.iter().map(|point| point.count).collect());
+/// The doses of the curves.
+fn doses(scope: &ScopeFindings) -> Vec<u64> {
+    scope.curves.first().map_or(Vec::new(), |curve| curve.points.iter().map(|point| point.count).collect())
+}
+
+/// The x axis of doses: numbers of parameters from the first to the last of `counts`, and percent below.
+pub(super) fn dose_axis(scope: &ScopeFindings, counts: &[u64]) -> Axis {
     let (first, last) = (counts.first().copied().unwrap_or(1), counts.last().copied().unwrap_or(10));
     let powers = |from: i32| (from..).map(|power| 10_f64.powi(power));
     let ticks: Vec<(f64, String)> = powers(-9)
@@ -339,7 +343,7 @@ fn arms_chart(
         .collect();
     LineChart {
         title,
-        x: dose_axis(scope),
+        x: dose_axis(scope, &doses(scope)),
         y: Axis::new(y, "nats per token").with_decimals(2),
         series,
         marks: Vec::new(),
@@ -607,7 +611,7 @@ fn prediction_figure(study: &Study, scope: &ScopeFindings) -> Block {
     );
     let chart = LineChart {
         title: format!("First-order prediction beside measurement: scope {}", scope.scope.name()),
-        x: dose_axis(scope),
+        x: dose_axis(scope, &doses(scope)),
         y: Axis::new("Rise of the mean loss of code", "nats per token").with_decimals(2),
         series,
         marks: Vec::new(),
@@ -990,6 +994,12 @@ fn settings(study: &Study) -> Section {
                  whose spread then comes out a little small, by (draws − 1)/draws",
                 thousands(settings.resamples as u64)
             ),
+        ),
+        (
+            "Completions",
+            settings.completions.map_or("none".to_owned(), |asked| {
+                format!("at most {} prompts a language and {} tokens, greedy", asked.prompts, asked.tokens)
+            }),
         ),
         ("Texts", format!("BLAKE3 {}", settings.texts)),
         ("Device", settings.device.clone()),

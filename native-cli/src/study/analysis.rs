@@ -5,7 +5,9 @@ use super::findings::*;
 use super::first_order::Prediction;
 use super::losses::{LEVEL, Losses, estimate};
 use super::points::{self, ORIGINAL, PointLog};
-use super::{PAPER_KS, PREDICTED, REPLACEMENTS, Request, Runs, ScopePlan, Subject, languages, location};
+use super::{
+    PAPER_KS, PREDICTED, REPLACEMENTS, Request, Runs, ScopePlan, Subject, languages, location, role,
+};
 use crate::measure::Subset;
 use crate::overlap::{self, PairAt, Ranking, spearman_of_runs};
 use crate::run::Choice;
@@ -75,16 +77,9 @@ impl<'a> Analysis<'a> {
         self.subsets
             .iter()
             .map(|subset| {
-                let role = if self.request.languages.contains(&subset.name) {
-                    Role::Scored
-                } else if subset.name == self.request.general {
-                    Role::General
-                } else {
-                    Role::Unscored
-                };
                 Ok(SubsetFinding {
                     name: subset.name.clone(),
-                    role,
+                    role: role(self.request, &subset.name),
                     documents: subset.rows.len(),
                     tokens: subset.rows.iter().map(|row| row.len() as u64 - 1).sum(),
                     loss: estimate(&self.losses.loss(ORIGINAL, &self.only(&subset.name))?),

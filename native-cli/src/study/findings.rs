@@ -38,6 +38,9 @@ pub(crate) struct Study {
     /// Held-out texts, in order.
     pub(crate) subsets: Vec<SubsetFinding>,
     pub(crate) scopes: Vec<ScopeFindings>,
+    /// What the model writes; `None` where that was not asked for or can't be.
+    #[serde(default)]
+    pub(crate) completions: Option<CompletionFindings>,
     /// Time of the last run of the command; a resumed study counts what it did itself.
     pub(crate) seconds: f64,
     pub(crate) versions: serde_json::Value,
@@ -67,6 +70,18 @@ pub(crate) struct StudySettings {
     pub(crate) device: String,
     /// Of the texts that are scored and measured.
     pub(crate) texts: String,
+    /// `None`: nothing is completed.
+    #[serde(default)]
+    pub(crate) completions: Option<CompletionSettings>,
+}
+
+/// How texts are completed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CompletionSettings {
+    /// Most prompts of a language.
+    pub(crate) prompts: usize,
+    /// Most new tokens.
+    pub(crate) tokens: usize,
 }
 
 /// What part a language has in a study.
@@ -349,4 +364,88 @@ pub(crate) struct RestorePoint {
     pub(crate) of: u64,
     pub(crate) code: Option<Estimate>,
     pub(crate) general: Option<Estimate>,
+}
+
+/// What became of a completion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CompletionOutcome {
+    /// It can still become a program; or is one, if the model ended it.
+    Parses,
+    /// It can't.
+    SyntaxError,
+    /// It has no letter and no digit.
+    Blank,
+}
+
+/// What the model writes after the beginnings of held-out documents, the likeliest token each time.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct CompletionFindings {
+    pub(crate) settings: CompletionSettings,
+    pub(crate) languages: Vec<CompletionLanguage>,
+    /// The original first.
+    pub(crate) forms: Vec<FormFinding>,
+    /// The first prompts of every language, in order.
+    pub(crate) samples: Vec<CompletionSample>,
+}
+
+/// A language that is completed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct CompletionLanguage {
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    /// Whether there is a grammar for it.
+    pub(crate) parsed: bool,
+    pub(crate) prompts: usize,
+    /// Documents before the last prompt's that gave none.
+    pub(crate) passed_over: usize,
+}
+
+/// What a form of the model writes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct FormFinding {
+    /// `None` of the original.
+    pub(crate) scope: Option<Scope>,
+    /// `original`, or whose parameters are removed.
+    pub(crate) arm: String,
+    /// Percent of the scope.
+    pub(crate) k: f64,
+    pub(crate) count: u64,
+    /// Of all scored languages.
+    pub(crate) code: Option<ShareFinding>,
+    /// By language; `None` of one that is not parsed or has no prompts.
+    pub(crate) languages: Vec<Option<ShareFinding>>,
+}
+
+/// Shares of completions, 0 to 1.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct ShareFinding {
+    pub(crate) prompts: u64,
+    /// Those that parse, with Wilson's interval.
+    pub(crate) parsing: Estimate,
+    /// Those without a letter or digit.
+    pub(crate) blank: Estimate,
+    /// Share that parses less the original's, paired over prompts, with Newcombe's interval; `None` of the original.
+    pub(crate) difference: Option<Estimate>,
+}
+
+/// A prompt and what follows it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct CompletionSample {
+    pub(crate) language: String,
+    /// Number of the document in its corpus, from 0.
+    pub(crate) document: usize,
+    pub(crate) prompt: String,
+    /// The original's, then those without the spot, a scope each, at the k of single measurements.
+    pub(crate) texts: Vec<SampleText>,
+}
+
+/// What one form wrote.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SampleText {
+    pub(crate) scope: Option<Scope>,
+    pub(crate) arm: String,
+    pub(crate) completion: String,
+    pub(crate) finished: bool,
+    pub(crate) outcome: Option<CompletionOutcome>,
 }

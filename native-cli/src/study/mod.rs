@@ -1,11 +1,12 @@
 //! A study: the spot of a model beside everything that it has to be compared with.
 //!
 //! Stages, each of which finds what an interrupted one left: scorings (`runs/`), losses of every
-//! ablated form (`points.jsonl`), first-order predictions (`first_order.json`); then the findings
-//! (`study.json`), which are computed from these.
+//! ablated form (`points.jsonl`), first-order predictions (`first_order.json`), completions
+//! (`completions.jsonl`); then the findings (`study.json`), which are computed from these.
 
 mod analysis;
 mod arms;
+mod completions;
 mod findings;
 mod first_order;
 mod languages;
@@ -73,6 +74,8 @@ pub(crate) struct Request {
     pub(crate) seq_len: usize,
     pub(crate) limit: Option<usize>,
     pub(crate) resamples: usize,
+    /// `None`: nothing is completed.
+    pub(crate) completions: Option<CompletionSettings>,
 }
 
 /// Runs a study into `out`, or what is left of it.
@@ -87,6 +90,7 @@ pub(crate) fn run(subject: &mut Subject, request: &Request, out: &Path) -> anyho
             subset.name
         );
     }
+    let prompts = completions::prompts(subject, request, &names)?;
     let settings = settings(subject, request, &names)?;
     begin(out, &settings)?;
 
@@ -97,6 +101,7 @@ pub(crate) fn run(subject: &mut Subject, request: &Request, out: &Path) -> anyho
         request.scopes.iter().map(|&scope| ScopePlan::new(subject, request, &runs, &names, scope)).collect();
     let log = measure(subject, request, &runs, &plans, &subsets, log)?;
     let predictions = predict(subject, request, &runs, &plans, &subsets, out)?;
+    let completions = complete(subject, request, &runs, &plans, prompts.as_deref(), out)?;
 
     let analysis = Analysis::new(subject, request, &runs, &subsets, &log, &predictions)?;
     let study = Study {
@@ -105,6 +110,7 @@ pub(crate) fn run(subject: &mut Subject, request: &Request, out: &Path) -> anyho
         settings,
         subsets: analysis.subsets()?,
         scopes: plans.iter().map(|plan| analysis.scope(plan)).collect::<anyhow::Result<_>>()?,
+        completions,
         seconds: started.elapsed().as_secs_f64(),
         versions: versions(),
     };
@@ -202,16 +208,19 @@ fn settings(subject: &Subject, request: &Request, names: &[String]) -> anyhow::R
         resamples: request.resamples,
         device: subject.device.name.clone(),
         texts: hasher.finalize().to_hex()[..16].to_owned(),
+        completions: request.completions,
     })
 }
 
-/// Creates the directory, or checks that what is in it was begun alike.
+/// Creates the directory, or checks that what is in it was begun alike. A study that completed nothing may go on to.
 fn begin(out: &Path, settings: &StudySettings) -> anyhow::Result<()> {
     let path = out.join(SETTINGS);
     if path.is_file() {
         let text = crate::model::read_text(&path, 1 << 24)?;
         let begun: StudySettings =
             serde_json::from_str(&text).with_context(|| format!("{} was refused", path.display()))?;
+        let adds = begun.completions.is_none() && settings.completions.is_some();
+        let begun = StudySettings { completions: begun.completions.or(settings.completions), ..begun };
         let (was, is) = (serde_json::to_value(&begun)?, serde_json::to_value(settings)?);
         let differing: Vec<String> = was
             .as_object()
@@ -227,7 +236,11 @@ fn begin(out: &Path, settings: &StudySettings) -> anyhow::Result<()> {
             differing.join("; ")
         );
         output::note(&format!("Going on with the study in {}", out.display()));
-        return Ok(());
+        return if adds {
+            crate::atomic::write_file(&path, &serde_json::to_vec_pretty(settings)?)
+        } else {
+            Ok(())
+        };
     }
     // Settings that a kill left under their temporary name are nothing yet.
     let unfinished = |entry: std::io::Result<fs::DirEntry>| {
@@ -415,7 +428,8 @@ fn measure(
         for (arm, curve) in plan.curves() {
             if measurer.misses(&curve) {
                 let spot = rankings.of(arm, &measurer.loaded().model)?;
-                check_long_enough(&spot, &curve, arm)?;
+                let needed = curve.ranges.iter().map(|range| range.end).max().unwrap_or(0);
+                check_long_enough(spot.len(), needed, arm)?;
                 measurer.measure(&curve, spot)?;
             }
         }
@@ -423,13 +437,11 @@ fn measure(
     Ok(measurer.finish())
 }
 
-fn check_long_enough(spot: &Spot, curve: &Curve, arm: &Arm) -> anyhow::Result<()> {
-    let needed = curve.ranges.iter().map(|range| range.end).max().unwrap_or(0);
+fn check_long_enough(parameters: usize, needed: usize, arm: &Arm) -> anyhow::Result<()> {
     anyhow::ensure!(
-        spot.len() >= needed,
-        "{} has {} parameters, {needed} are to be removed; take a smaller --max-k or --minus-k",
-        arm.name(),
-        spot.len()
+        parameters >= needed,
+        "{} has {parameters} parameters, {needed} are to be removed; take a smaller --max-k or --minus-k",
+        arm.name()
     );
     Ok(())
 }
@@ -462,6 +474,32 @@ fn predict(
         .collect();
     let path = out.join("first_order.json");
     first_order::predict(&subject.loaded, subsets, 2 * request.batch_size, &curves, &path)
+}
+
+/// Completes what is missing, and says how much parses.
+fn complete(
+    subject: &mut Subject,
+    request: &Request,
+    runs: &Runs,
+    plans: &[ScopePlan],
+    prompts: Option<&[completions::PromptSet]>,
+    out: &Path,
+) -> anyhow::Result<Option<CompletionFindings>> {
+    let Some((settings, prompts)) = request.completions.zip(prompts) else { return Ok(None) };
+    let mut log = completions::open(&out.join("completions.jsonl"), request, plans, prompts)?;
+    completions::complete(subject, request, settings, runs, plans, prompts, &mut log)?;
+    completions::findings(request, settings, plans, prompts, &log).map(Some)
+}
+
+/// What part a language has.
+fn role(request: &Request, name: &str) -> Role {
+    if request.languages.iter().any(|language| language == name) {
+        Role::Scored
+    } else if name == request.general {
+        Role::General
+    } else {
+        Role::Unscored
+    }
 }
 
 #[cfg(test)]
