@@ -18,6 +18,18 @@ const shared = process.env.CODINGSPOT_SHARED ?? join(root, '../shared');
 /** A model whose authors publish what it says, if it is there. */
 export const stories = join(shared, 'models/stories260K');
 
+/** What the page's list says of the bundled model. */
+export const demo = JSON.parse(readFileSync(join(root, 'demo/models.json'), 'utf8')).models.find((model) => model.name === 'demo');
+
+/** How many of the bundled model's parameters are `percent` of those that are no gains of norms, as the page writes it. */
+export function countOf(percent) {
+  const bytes = readFileSync(join(root, 'demo/model/model.safetensors'));
+  const header = JSON.parse(bytes.subarray(8, 8 + Number(bytes.readBigUInt64LE(0))));
+  const matrices = Object.values(header).filter((tensor) => tensor.shape?.length === 2);
+  const parameters = matrices.reduce((sum, { shape: [rows, cols] }) => sum + rows * cols, 0);
+  return Math.round((percent / 100) * parameters).toLocaleString('en');
+}
+
 /** The command line's program. */
 export const program = join(process.env.CARGO_TARGET_DIR ?? join(root, 'target'), 'release/codingspot');
 

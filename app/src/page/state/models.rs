@@ -219,6 +219,22 @@ impl State {
     }
 }
 
+/// A catalogue for tests of the page's words, which are not to change with the bundled model.
+#[cfg(test)]
+pub(super) const EXAMPLE: &str = r#"{
+  "models": [
+    {
+      "name": "demo", "title": "codingspot-demo", "directory": "demo/", "pack": false, "bytes": 10809704,
+      "parameters": 5405184, "encoding": "f32",
+      "fingerprint": "9033b3c0eafd131017d3d81ea51304692517dad1b45801c72dd9886cb2303f05",
+      "spots": [
+        { "name": "all", "file": "spot-all.safetensors" },
+        { "name": "no-norm", "file": "spot-no-norm.safetensors" }
+      ]
+    }
+  ]
+}"#;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,6 +245,9 @@ mod tests {
         let models = read_catalogue(text).unwrap();
         assert_eq!(models[0].name, DEFAULT);
         assert!(models[0].spots.iter().any(|spot| spot.name == "no-norm"));
+        // What it says of the bundled model is so.
+        let weights = concat!(env!("CARGO_MANIFEST_DIR"), "/../demo/model/model.safetensors");
+        assert_eq!(models[0].bytes, std::fs::metadata(weights).unwrap().len());
         assert!(read_catalogue("{}").is_err() && read_catalogue("[").is_err());
         assert!(is_plain("stories260K") && !is_plain("../x") && !is_plain("a/b") && !is_plain(""));
         assert!(is_hub_id("meta-llama/Llama-3.2-1B") && !is_hub_id("a/b/c") && !is_hub_id("a"));
@@ -239,7 +258,7 @@ mod tests {
         let mut state = State::new("http://host/models/".into());
         assert_eq!(state.chosen_url().unwrap(), "http://host/models/demo/");
         assert_eq!(state.load_label(), "Load model");
-        state.catalogue = read_catalogue(include_str!("../../../../demo/models.json")).unwrap();
+        state.catalogue = read_catalogue(EXAMPLE).unwrap();
         assert_eq!(state.load_label(), "Load model (10.8 MB)");
         state.choose_hub("https://huggingface.co/meta-llama/Llama-3.2-1B");
         assert_eq!(state.chosen_source(), ModelSource::Hub { repo: "meta-llama/Llama-3.2-1B".into() });

@@ -8,7 +8,7 @@ use crate::protocol::{
 
 fn listening() -> State {
     let mut state = State::new("http://host/models/".into());
-    state.catalogue = models::read_catalogue(include_str!("../../../../demo/models.json")).unwrap();
+    state.catalogue = models::read_catalogue(models::EXAMPLE).unwrap();
     let ready = FromEngine::Ready {
         version: PROTOCOL_VERSION,
         backend: Backend::WebGpu,
