@@ -53,7 +53,7 @@ pub(crate) enum Command {
     Ablate(AblateArgs),
     /// Everything that a spot is compared with, measured; resumable; ends in a report
     Study(StudyArgs),
-    /// Runs, evaluations and studies as one HTML file
+    /// Runs, evaluations, studies and trainings as one HTML file
     Report(ReportArgs),
     /// Measure a model, with a spot ablated at several k
     Eval(EvalArgs),
@@ -691,8 +691,8 @@ pub(crate) struct ExecuteArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// Runs, evaluations (EVAL.json) and studies, in any order
-    #[arg(required = true, value_name = "RUN|EVAL|STUDY")]
+    /// Runs, evaluations (EVAL.json), studies and trainings, in any order
+    #[arg(required = true, value_name = "RUN|EVAL|STUDY|TRAINING")]
     pub(crate) inputs: Vec<PathBuf>,
     /// HTML file to write; Markdown instead where its name ends in .md
     #[arg(short, long)]

@@ -1,0 +1,173 @@
+// Makes everything that is bundled with the demo's model from a training of it: weights, spots, study, report, model
+// card and the page's list. What is measured lands in WORK and is kept, so that the same command goes on where it ended.
+//
+//   node demo/make.mjs TRAINING --texts TEXTS [--peer MODEL] [--work WORK] [--command FILE]
+//
+// TRAINING  the directory that `codingspot train` made
+// TEXTS     what `codingspot split` made of the corpus that it was trained on
+// --peer    another model whose held-out losses stand beside; --peer-name says what it is called
+// --command a text file with the commands that made the model, for the card
+//
+// Afterwards: build the page, and record the visitors' run with it (node tests/e2e/record.mjs).
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+
+const { values: flags, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    texts: { type: 'string' },
+    peer: { type: 'string' },
+    'peer-name': { type: 'string', default: 'the model before' },
+    work: { type: 'string', default: 'target/demo' },
+    command: { type: 'string' },
+  },
+});
+const [training] = positionals;
+if (!training || !flags.texts) throw new Error('usage: node demo/make.mjs TRAINING --texts TEXTS [--peer MODEL] [--work WORK]');
+const root = resolve(import.meta.dirname, '..');
+const program = process.env.CODINGSPOT_BINARY ?? join(process.env.CARGO_TARGET_DIR ?? join(root, 'target'), 'release/codingspot');
+const work = resolve(flags.work);
+const model = join(root, 'demo/model');
+const corpus = (half) => join(root, 'demo/corpus', half);
+/** Characters of a held-out document, documents of a language, and tokens that they fit into. */
+const measured = { characters: 1000, documents: 100, tokens: 512 };
+mkdirSync(work, { recursive: true });
+
+/** Runs the program; results come back, progress goes through. */
+const run = (...args) => execFileSync(program, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 1 << 30 });
+const json = (path) => JSON.parse(readFileSync(path, 'utf8'));
+/** Makes `path` unless it is there. */
+function once(path, make) {
+  if (!existsSync(path)) make(path);
+  return path;
+}
+function write(path, text) {
+  writeFileSync(`${path}.new`, text);
+  renameSync(`${path}.new`, path);
+}
+
+// Weights. What is measured on them is kept under their hash, and under the name that reports are to give the model.
+const weights = createHash('sha256').update(readFileSync(join(training, 'model.safetensors'))).digest('hex');
+const folder = join(work, weights.slice(0, 8));
+const inside = (name) => join(folder, name);
+const named = inside('codingspot-demo');
+mkdirSync(named, { recursive: true });
+for (const name of ['config.json', 'tokenizer.json', 'model.safetensors']) {
+  for (const to of [model, named]) copyFileSync(join(training, name), join(to, name));
+}
+copyFileSync(join(model, 'tokenizer_config.json'), join(named, 'tokenizer_config.json'));
+const { parameters } = JSON.parse(run('inspect', named, '--json'));
+
+// Spots: ten languages, with and without gains of norms, and without what English needs.
+const common = ['--corpus', corpus('score'), '--seq-len', '256', '--batch-size', '4', '--device', 'cpu'];
+const score = (name, ...args) => once(inside(name), (out) => run('score', named, ...common, ...args, '-o', out));
+const code = score('run');
+const { fingerprint } = json(join(code, 'manifest.json')).model;
+const english = score('run-english', '--languages', 'english');
+for (const scope of ['all', 'no-norm']) run('select', code, '--scope', scope, '--max-k', '1', '-o', join(model, `spot-${scope}.safetensors`));
+run('select', code, '--scope', 'no-norm', '--max-k', '1', '--minus', english, '--minus-k', '1', '-o', join(model, 'spot-minus-english.safetensors'));
+
+// The study, and its report with that of the training.
+const study = inside('study');
+run('study', named, '--corpus', corpus('score'), '--held-out', corpus('eval'), '--device', 'cpu', '-o', study);
+run('report', study, training, '-o', join(model, 'report.html'), '--figures', join(model, 'figures.json'), '--markdown', inside('report.md'));
+
+// Held-out losses, of this model and of its peer, on the same characters.
+const losses = (name, of) => {
+  const path = once(inside(`${name}.json`), (out) =>
+    run('eval', of, '--corpus', join(flags.texts, 'held-out'), '--characters', `${measured.characters}`, '--limit', `${measured.documents}`,
+      '--seq-len', `${measured.tokens}`, '--device', 'cpu', '-o', out));
+  const rows = json(path).results;
+  return (language, metric) => rows.find((row) => row.subset === language && row.metric === metric)?.value;
+};
+const ours = losses('held-out', named);
+const theirs = flags.peer && losses('held-out-peer', flags.peer);
+
+// The model card.
+const outcome = json(join(training, 'training.json'));
+const { completions } = json(join(study, 'study.json'));
+const languages = ['bash', 'cpp', 'csharp', 'go', 'java', 'javascript', 'julia', 'ruby', 'rust', 'typescript'];
+const mean = (of, metric) => languages.reduce((sum, language) => sum + of(language, metric), 0) / languages.length;
+const grouped = (count) => count.toLocaleString('en');
+const config = json(join(model, 'config.json'));
+const { settings } = outcome;
+const { schedule, muon, adamw, precision } = settings.train;
+const decay = schedule.decay === 'cosine' ? 'a cosine' : `a line over the last ${grouped(schedule.decay.linear.steps)} steps`;
+const row = (name, of) => {
+  const peer = theirs ? ` ${of(theirs, 'nats_per_character').toFixed(3)} |` : '';
+  return `| ${name} | ${of(ours, 'nats_per_token').toFixed(3)} | ${of(ours, 'nats_per_character').toFixed(3)} |${peer}`;
+};
+const fence = (text) => `\`\`\`\`\n${text.replaceAll('````', "'```")}\n\`\`\`\``;
+const samples = ['rust', 'python', 'javascript', 'go'].flatMap((language) => {
+  const sample = completions.samples.find((sample) => sample.language === language);
+  const original = sample?.texts.find((text) => text.arm === 'original');
+  return original ? [`${language}, after the first lines of a held-out document:`, fence(sample.prompt + '⏵' + original.completion)] : [];
+});
+write(join(model, 'README.md'), `# codingspot-demo
+
+A small Llama of ${grouped(parameters)} parameters that completes code in ten languages, Python and English prose, trained for this project
+by its own trainer, so that the demo and the page have weights that really learned something. It completes code that looks like code;
+it solves nothing.
+
+| | |
+|---|---|
+| Shape | Llama, hidden ${config.hidden_size}, ${config.num_hidden_layers} layers, ${config.num_attention_heads} heads, ${config.num_key_value_heads} key and value heads, MLP ${config.intermediate_size}, tied embeddings, vocabulary ${grouped(config.vocab_size)} |
+| Context | ${grouped(config.max_position_embeddings)} tokens; trained on sequences of ${settings.seq_len} |
+| Tokenizer | byte-level BPE, trained on ${grouped(20000)} documents of the same texts |
+| Stored as | ${config.torch_dtype ?? 'float16'}, ${(statSync(join(model, 'model.safetensors')).size / 1e6).toFixed(1)} MB |
+| Fingerprint | \`${fingerprint}\` |
+
+## Data
+
+Files of permissively licensed repositories (MIT, Apache-2.0, BSD, ISC and the like) in Bash, C++, C#, Go, Java, JavaScript, Julia, Ruby,
+Rust, TypeScript and Python, and public-domain prose. Of these, 90 % train, 5 % are for scoring and 5 % are held out, by the hash of a
+file's name (\`codingspot split\`). No benchmark's data is in it.
+
+## Recipe
+
+${grouped(outcome.tokens_seen)} target tokens in ${grouped(outcome.steps)} steps of ${settings.accumulate} × ${settings.batch_size} sequences of ${settings.seq_len}, ${(outcome.tokens_seen / outcome.corpus_tokens).toFixed(2)} passes over ${grouped(outcome.corpus_tokens)}
+tokens. ${muon ? `Muon for the blocks' matrices (momentum ${muon.momentum}) and AdamW for the rest` : 'AdamW'} (β ${adamw.beta_1} and ${adamw.beta_2}), weight decay ${adamw.weight_decay}, learning rate up to
+${schedule.peak} over ${grouped(schedule.warmup_steps)} steps, then down to ${schedule.final_share} of it along ${decay}; gradients clipped to a norm of ${settings.train.clip_norm}; products in
+${precision}, weights and moments in f32. ${(outcome.seconds / 3600).toFixed(1)} hours on ${settings.device}, other work beside it.
+
+\`\`\`
+${(flags.command ? readFileSync(flags.command, 'utf8') : 'codingspot train …').trim()}
+\`\`\`
+
+## Held-out losses
+
+The first ${grouped(measured.documents)} held-out documents of each language, cut to ${grouped(measured.characters)} characters, which are the same texts for every tokenizer
+(\`codingspot eval MODEL --corpus TEXTS/held-out --characters ${measured.characters} --limit ${measured.documents}\`).
+
+| language | nats per token | nats per character |${theirs ? ` ${flags['peer-name']}, nats per character |` : ''}
+|---|---|---|${theirs ? '---|' : ''}
+${[...languages, 'python', 'english'].map((language) => row(language, (of, metric) => of(language, metric))).join('\n')}
+${row('**the ten, mean**', mean)}
+
+## What it writes
+
+As it comes, greedily; ⏵ is where the model begins.
+
+${samples.join('\n\n')}
+
+## Limits
+
+It has seen little and is small: names repeat, programs rarely run, facts are wrong, and what it was trained on may come out of it by the
+line. Questions about what models of billions of parameters do are not answered by it.
+
+## Licence
+
+MIT or Apache-2.0, as the project.
+`);
+
+// The page's list.
+const list = join(root, 'demo/models.json');
+const catalogue = json(list);
+const entry = catalogue.models.find((entry) => entry.name === 'demo');
+Object.assign(entry, { bytes: statSync(join(model, 'model.safetensors')).size, parameters, fingerprint });
+write(list, `${JSON.stringify(catalogue, null, 2)}\n`);
+console.log(`${model}: ${grouped(parameters)} parameters, ${mean(ours, 'nats_per_character').toFixed(4)} nats per character on held-out code` +
+  (theirs ? `; ${flags['peer-name']} ${mean(theirs, 'nats_per_character').toFixed(4)}` : ''));
