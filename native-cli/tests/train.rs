@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 fn program(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_codingspot")).args(args).output().expect("the program starts")
@@ -124,7 +125,8 @@ fn a_training_that_was_stopped_ends_in_the_same_bytes() {
         }
     }
     assert!(runs > 1, "it was never stopped");
-    for name in ["model.safetensors", "tokenizer.json", "config.json", "checkpoint/optimizer.safetensors"] {
+    for name in ["model.safetensors", "tokenizer.json", "config.json", "checkpoint/24/optimizer.safetensors"]
+    {
         assert!(fs::read(whole.join(name)).unwrap() == fs::read(parts.join(name)).unwrap(), "{name} differs");
     }
     // The logs tell the same steps with the same losses.
@@ -142,6 +144,64 @@ fn a_training_that_was_stopped_ends_in_the_same_bytes() {
     let mut rows = csv.lines();
     let columns = rows.next().unwrap().split(',').count();
     assert!(rows.clone().count() == 24 && rows.all(|row| row.split(',').count() == columns), "{csv}");
+}
+
+#[test]
+fn a_training_that_was_killed_ends_in_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, score) = (config(folder.path()), corpus("score"));
+    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    // A checkpoint at every step, so that most of the time one is being written.
+    let args =
+        |out| with(training(&config, out, &score, &["--optimizer", "muon"]), "--checkpoint-every", "1");
+    let started = Instant::now();
+    succeed(&args(&whole));
+    let whole_time = started.elapsed();
+    let mut kills = 0;
+    for round in 0.. {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_codingspot"))
+            .args(args(&killed))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        // Anywhere in a run; later and later, so that it ends.
+        let moment = whole_time.mul_f64(0.2 + 0.137 * f64::from(round % 6) + 0.05 * f64::from(round));
+        let deadline = Instant::now() + moment;
+        let ended = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break Some(status);
+            }
+            if Instant::now() >= deadline {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                break None;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        match ended {
+            Some(status) => {
+                assert!(status.success());
+                break;
+            }
+            None => kills += 1,
+        }
+        assert!(round < 60, "it does not get on");
+    }
+    assert!(kills > 0, "it was never killed");
+    for name in
+        ["model.safetensors", "checkpoint/24/model.safetensors", "checkpoint/24/optimizer.safetensors"]
+    {
+        assert!(
+            fs::read(whole.join(name)).unwrap() == fs::read(killed.join(name)).unwrap(),
+            "{name} differs"
+        );
+    }
+    let checkpoints =
+        fs::read_dir(killed.join("checkpoint")).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = checkpoints.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["24", "progress.json"], "nothing unfinished stays");
 }
 
 #[test]
@@ -223,7 +283,10 @@ fn what_can_not_be_trained_is_refused_in_words() {
     let longer = with(training(&config, &out, &score, &["--minutes", "0.001"]), "--steps", "30");
     succeed(&longer);
     // A checkpoint that lost its tail.
-    let state = out.join("checkpoint/optimizer.safetensors");
+    let checkpoints = fs::read_dir(out.join("checkpoint")).unwrap().map(|entry| entry.unwrap().path());
+    let folders: Vec<PathBuf> = checkpoints.filter(|path| path.is_dir()).collect();
+    let [folder_of_step] = folders.as_slice() else { panic!("one checkpoint is kept: {folders:?}") };
+    let state = folder_of_step.join("optimizer.safetensors");
     let bytes = fs::read(&state).unwrap();
     fs::write(&state, &bytes[..bytes.len() / 2]).unwrap();
     refused(&longer, 1, &["optimizer.safetensors", "truncated"]);

@@ -40,9 +40,9 @@ use tokens::Tokens;
 pub(crate) const LOG: &str = "training.jsonl";
 /// The outcome.
 pub(crate) const OUTCOME: &str = "training.json";
-/// The last checkpoint.
+/// Checkpoints, each in a directory named by its step.
 const CHECKPOINT: &str = "checkpoint";
-/// What it says of itself.
+/// Which of them counts, beside them: what it doesn't name is unfinished or old.
 const PROGRESS: &str = "progress.json";
 /// Weights in f32.
 const WEIGHTS: &str = "model.safetensors";
@@ -126,7 +126,7 @@ impl Job<'_> {
         let mut trainer = match &saved {
             None => Trainer::new(initial()?, train, seq_len),
             Some(saved) => {
-                let folder = self.out.join(CHECKPOINT);
+                let folder = self.out.join(CHECKPOINT).join(saved.step.to_string());
                 let model = load_weights(&folder.join(WEIGHTS), &self.config, device)?;
                 let mut trainer = Trainer::new(model, train, seq_len);
                 let state = files::read_state(&folder.join(OPTIMIZER))?;
@@ -210,10 +210,16 @@ impl Job<'_> {
         self.publish(&trainer, tokens_seen, tokens.len() as u64, seconds())
     }
 
+    /// Writes a checkpoint beside the last one, which counts until the new one is whole.
     fn save(&self, trainer: &Trainer, tokens_seen: u64, seconds: f64) -> anyhow::Result<()> {
-        let new = NewDirectory::begin(&self.out.join(CHECKPOINT), Some(PROGRESS))?;
+        let checkpoints = self.out.join(CHECKPOINT);
+        let name = trainer.steps().to_string();
+        // Of an earlier run that was killed after it had written it, and before it counted.
+        remove_others(&checkpoints, None, Some(&name))?;
+        let new = NewDirectory::begin(&checkpoints.join(&name), None)?;
         files::write_model(&new.path().join(WEIGHTS), trainer.model(), CheckpointDtype::F32)?;
         files::write_state(&new.path().join(OPTIMIZER), &pollster::block_on(trainer.state())?)?;
+        new.finish()?;
         let saved = Saved {
             settings: self.settings.clone(),
             step: trainer.steps(),
@@ -221,8 +227,8 @@ impl Job<'_> {
             loss_scale: trainer.loss_scale(),
             seconds,
         };
-        std::fs::write(new.path().join(PROGRESS), serde_json::to_vec_pretty(&saved)?)?;
-        new.finish()
+        atomic::write_file(&checkpoints.join(PROGRESS), &serde_json::to_vec_pretty(&saved)?)?;
+        remove_others(&checkpoints, Some(&name), None)
     }
 
     /// Writes the model as it is now, and what there is to say of it, for whoever looks while it trains.
@@ -264,6 +270,25 @@ impl Job<'_> {
         atomic::write_file(&self.out.join(OUTCOME), &serde_json::to_vec_pretty(&outcome)?)?;
         Ok(outcome)
     }
+}
+
+/// Removes directories of checkpoints: all but `keep`, or only `only`.
+fn remove_others(checkpoints: &Path, keep: Option<&str>, only: Option<&str>) -> anyhow::Result<()> {
+    if !checkpoints.is_dir() {
+        return Ok(());
+    }
+    let failed = || format!("{} can't be tidied up", checkpoints.display());
+    for entry in std::fs::read_dir(checkpoints).with_context(failed)? {
+        let entry = entry.with_context(failed)?;
+        let name = entry.file_name();
+        let name = name.to_str().unwrap_or_default();
+        let ours = name.starts_with(atomic::TEMPORARY) || name.bytes().all(|byte| byte.is_ascii_digit());
+        let chosen = only.map_or(keep != Some(name), |only| only == name);
+        if ours && chosen && entry.path().is_dir() {
+            std::fs::remove_dir_all(entry.path()).with_context(failed)?;
+        }
+    }
+    Ok(())
 }
 
 /// The f32 weights of a checkpoint.
