@@ -167,7 +167,8 @@ MIT or Apache-2.0, as the project.
 const list = join(root, 'demo/models.json');
 const catalogue = json(list);
 const entry = catalogue.models.find((entry) => entry.name === 'demo');
-Object.assign(entry, { bytes: statSync(join(model, 'model.safetensors')).size, parameters, fingerprint });
+const spots = ['all', 'no-norm', 'minus-english'].map((name) => ({ name, file: `spot-${name}.safetensors` }));
+Object.assign(entry, { spots, bytes: statSync(join(model, 'model.safetensors')).size, parameters, fingerprint });
 write(list, `${JSON.stringify(catalogue, null, 2)}\n`);
 console.log(`${model}: ${grouped(parameters)} parameters, ${mean(ours, 'nats_per_character').toFixed(4)} nats per character on held-out code` +
   (theirs ? `; ${flags['peer-name']} ${mean(theirs, 'nats_per_character').toFixed(4)}` : ''));

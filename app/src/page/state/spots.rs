@@ -43,6 +43,7 @@ pub fn spot_label(name: &str) -> String {
     match name {
         "all" => "All parameters".to_owned(),
         "no-norm" => "Without norm gains".to_owned(),
+        "minus-english" => "Without norm gains and English’s spot".to_owned(),
         "no-embedding" => "Without the embedding".to_owned(),
         "blocks" => "Matrices of blocks only".to_owned(),
         other => other.to_owned(),
