@@ -973,6 +973,12 @@ pub(crate) struct SplitArgs {
     /// Directory to create; it gets train/, score/ and held-out/ with LANG.jsonl.gz each
     #[arg(short, long)]
     pub(crate) out: PathBuf,
+    /// Write what trains of these repositories several times: a text file with a repository a line
+    #[arg(long, value_name = "FILE", requires = "times")]
+    pub(crate) repeat: Option<PathBuf>,
+    /// How many times
+    #[arg(long, requires = "repeat", value_parser = clap::value_parser!(u32).range(2..=1000))]
+    pub(crate) times: Option<u32>,
     /// One document in this many is for scoring, and one is held out
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(3..=1_000_000))]
     pub(crate) one_in: u32,

@@ -3,11 +3,12 @@
 use crate::args::SplitArgs;
 use crate::atomic::NewDirectory;
 use crate::corpus::CorpusDirectory;
+use crate::model::{MAX_JSON_BYTES, read_text};
 use crate::output;
 use codingspot_core::corpus::CODE_LANGUAGES;
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
 
@@ -22,6 +23,10 @@ pub(crate) fn run(args: &SplitArgs) -> anyhow::Result<()> {
     for part in PARTS {
         fs::create_dir(new.path().join(part))?;
     }
+    let repeated: BTreeSet<String> = match &args.repeat {
+        Some(path) => read_text(path, MAX_JSON_BYTES)?.lines().map(|line| line.trim().to_owned()).collect(),
+        None => BTreeSet::new(),
+    };
     let mut counts: BTreeMap<String, [u64; 3]> = BTreeMap::new();
     for directory in &args.corpus {
         let corpus = CorpusDirectory::open(directory)?;
@@ -37,12 +42,23 @@ pub(crate) fn run(args: &SplitArgs) -> anyhow::Result<()> {
             }
             let named = is_code(&language);
             let mut count = [0; 3];
+            let mut again = Vec::new();
             corpus.for_rows(&language, |number, row| {
                 let part = part(&key(&row, number, named), args.one_in);
                 count[part] += 1;
-                serde_json::to_writer(&mut files[part], &row)?;
-                Ok(files[part].write_all(b"\n")?)
+                let mut line = serde_json::to_vec(&row)?;
+                line.push(b'\n');
+                files[part].write_all(&line)?;
+                let repo = row.get("repo").and_then(Value::as_str);
+                if part == TRAIN && repo.is_some_and(|repo| repeated.contains(repo)) {
+                    count[TRAIN] += u64::from(args.times.unwrap_or(1)) - 1;
+                    again.extend(line);
+                }
+                Ok(())
             })?;
+            for _ in 1..args.times.unwrap_or(1) {
+                files[TRAIN].write_all(&again)?;
+            }
             for file in files {
                 file.finish()?.flush()?;
             }
