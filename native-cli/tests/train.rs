@@ -57,6 +57,13 @@ fn config(folder: &Path) -> PathBuf {
     path
 }
 
+/// A config of the same shapes with another epsilon of its norms.
+fn changed_epsilon(config: &str) -> String {
+    let mut config: Value = serde_json::from_str(config).unwrap();
+    config["rms_norm_eps"] = json!(1e-6);
+    config.to_string()
+}
+
 /// A training of 24 steps on the bundled texts in Rust and Go.
 fn training<'a>(config: &'a Path, out: &'a Path, corpus: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
     let mut args = vec![
@@ -279,6 +286,12 @@ fn what_can_not_be_trained_is_refused_in_words() {
     other.truncate(other.len() - 2);
     other.extend(["--weight-decay", "0.2"]);
     refused(&other, 1, &["other settings"]);
+    // Nor is another config taken, even of the same shapes; and the refusal leaves everything as it was.
+    let kept = fs::read_to_string(out.join("config.json")).unwrap();
+    let changed = folder.path().join("changed.json");
+    fs::write(&changed, changed_epsilon(&kept)).unwrap();
+    refused(&with(base(), "--config", text(&changed)), 1, &["another config.json"]);
+    assert_eq!(fs::read_to_string(out.join("config.json")).unwrap(), kept);
     // A longer schedule is no other training.
     let longer = with(training(&config, &out, &score, &["--minutes", "0.001"]), "--steps", "30");
     succeed(&longer);

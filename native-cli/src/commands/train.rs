@@ -44,8 +44,6 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let tokenizer_json = tokenizer_json(args, init.as_ref(), &texts, &config)?;
     let tokenizer = Tokenizer::from_bytes(tokenizer_json.as_bytes(), &config)
         .context("the tokenizer was refused; its tokens and config.json's vocab_size have to agree")?;
-    atomic::write_file(&args.out.join("config.json"), config_json.as_bytes())?;
-    atomic::write_file(&args.out.join("tokenizer.json"), tokenizer_json.as_bytes())?;
 
     let mut tokens = blake3::Hasher::new();
     tokens.update(texts.hash.as_bytes()).update(tokenizer_json.as_bytes());
@@ -75,6 +73,9 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
         dtype: args.dtype.into(),
         deadline: args.minutes.map(|minutes| started + Duration::from_secs_f64(60.0 * minutes)),
     };
+    job.check(&config_json)?;
+    atomic::write_file(&args.out.join("config.json"), config_json.as_bytes())?;
+    atomic::write_file(&args.out.join("tokenizer.json"), tokenizer_json.as_bytes())?;
     let outcome = job.run(&device.device, || match &init {
         Some(model) => {
             let LoadedModel { model, .. } = model.load(&device.device)?;

@@ -96,6 +96,22 @@ pub(crate) struct Outcome {
 }
 
 impl Job<'_> {
+    /// Refuses a directory that holds another training, before anything in it is written to.
+    pub(crate) fn check(&self, config_json: &str) -> anyhow::Result<()> {
+        if self.saved()?.is_none() {
+            return Ok(());
+        }
+        let path = self.out.join("config.json");
+        let kept: serde_json::Value = serde_json::from_str(&read_text(&path, MAX_JSON_BYTES)?)
+            .with_context(|| format!("{} was refused", path.display()))?;
+        anyhow::ensure!(
+            kept == serde_json::from_str::<serde_json::Value>(config_json)?,
+            "{} holds a training of another config.json; give the same one, or another directory",
+            self.out.display()
+        );
+        Ok(())
+    }
+
     /// The checkpoint of `out`, if there is one, checked against the settings.
     fn saved(&self) -> anyhow::Result<Option<Saved>> {
         let path = self.out.join(CHECKPOINT).join(PROGRESS);
