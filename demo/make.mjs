@@ -1,11 +1,12 @@
 // Makes everything that is bundled with the demo's model from a training of it: weights, spots, study, report, model
 // card and the page's list. What is measured lands in WORK and is kept, so that the same command goes on where it ended.
 //
-//   node demo/make.mjs TRAINING --texts TEXTS [--peer MODEL] [--work WORK] [--command FILE]
+//   node demo/make.mjs TRAINING --texts TEXTS [--peer MODEL [--peer-texts DIR]] [--work WORK] [--command FILE]
 //
 // TRAINING  the directory that `codingspot train` made
 // TEXTS     what `codingspot split` made of the corpus that it was trained on
-// --peer    another model whose held-out losses stand beside; --peer-name says what it is called
+// --peer    another model whose held-out losses stand beside; --peer-name says what it is called, and --peer-texts which
+//           documents were held out from its own training
 // --command a text file with the commands that made the model, for the card
 //
 // Afterwards: build the page, and record the visitors' run with it (node tests/e2e/record.mjs).
@@ -21,12 +22,13 @@ const { values: flags, positionals } = parseArgs({
     texts: { type: 'string' },
     peer: { type: 'string' },
     'peer-name': { type: 'string', default: 'the model before' },
+    'peer-texts': { type: 'string' },
     work: { type: 'string', default: 'target/demo' },
     command: { type: 'string' },
   },
 });
 const [training] = positionals;
-if (!training || !flags.texts) throw new Error('usage: node demo/make.mjs TRAINING --texts TEXTS [--peer MODEL] [--work WORK]');
+if (!training || !flags.texts) throw new Error('usage: node demo/make.mjs TRAINING --texts TEXTS [--peer MODEL [--peer-texts DIR]] [--work WORK]');
 const root = resolve(import.meta.dirname, '..');
 const program = process.env.CODINGSPOT_BINARY ?? join(process.env.CARGO_TARGET_DIR ?? join(root, 'target'), 'release/codingspot');
 const work = resolve(flags.work);
@@ -75,16 +77,32 @@ const study = inside('study');
 run('study', named, '--corpus', corpus('score'), '--held-out', corpus('eval'), '--device', 'cpu', '-o', study);
 run('report', study, training, '-o', join(model, 'report.html'), '--figures', join(model, 'figures.json'), '--markdown', inside('report.md'));
 
+// The form in which the page can fetch it: half the bytes, within a ten-thousandth of a nat.
+const packed = join(root, 'demo/demo-q8');
+const list = join(root, 'demo/models.json');
+const scopes = ['all', 'no-norm', 'minus-english'];
+run('pack', named, ...scopes.flatMap((name) => ['--spot', join(model, `spot-${name}.safetensors`)]), '--encoding', 'q8', '--name', 'demo-q8',
+  '--corpus', corpus('eval'), '--device', 'cpu', '--index', list, '-o', packed);
+copyFileSync(join(model, 'figures.json'), join(packed, 'figures.json'));
+
 // Held-out losses, of this model and of its peer, on the same characters.
-const losses = (name, of) => {
+const losses = (name, of, texts) => {
   const path = once(inside(`${name}.json`), (out) =>
-    run('eval', of, '--corpus', join(flags.texts, 'held-out'), '--characters', `${measured.characters}`, '--limit', `${measured.documents}`,
+    run('eval', of, '--corpus', texts, '--characters', `${measured.characters}`, '--limit', `${measured.documents}`,
       '--seq-len', `${measured.tokens}`, '--device', 'cpu', '-o', out));
   const rows = json(path).results;
   return (language, metric) => rows.find((row) => row.subset === language && row.metric === metric)?.value;
 };
-const ours = losses('held-out', named);
-const theirs = flags.peer && losses('held-out-peer', flags.peer);
+const heldOut = join(flags.texts, 'held-out');
+const ours = losses('held-out', named, heldOut);
+const characters = 'nats_per_character';
+/** Columns of losses a character: heading, and what to take from where. */
+const columns = [['nats per character', ours]];
+if (flags.peer) columns.push([`${flags['peer-name']}`, losses('held-out-peer', flags.peer, heldOut)]);
+if (flags.peer && flags['peer-texts']) {
+  columns.push(['the other set', losses('peer-texts', named, flags['peer-texts'])]);
+  columns.push([`${flags['peer-name']}, the other set`, losses('peer-texts-peer', flags.peer, flags['peer-texts'])]);
+}
 
 // The model card.
 const outcome = json(join(training, 'training.json'));
@@ -96,10 +114,8 @@ const config = json(join(model, 'config.json'));
 const { settings } = outcome;
 const { schedule, muon, adamw, precision } = settings.train;
 const decay = schedule.decay === 'cosine' ? 'a cosine' : `a line over the last ${grouped(schedule.decay.linear.steps)} steps`;
-const row = (name, of) => {
-  const peer = theirs ? ` ${of(theirs, 'nats_per_character').toFixed(3)} |` : '';
-  return `| ${name} | ${of(ours, 'nats_per_token').toFixed(3)} | ${of(ours, 'nats_per_character').toFixed(3)} |${peer}`;
-};
+const row = (name, of) =>
+  `| ${name} | ${of(ours, 'nats_per_token').toFixed(3)} |${columns.map(([, losses]) => ` ${of(losses, characters).toFixed(3)} |`).join('')}`;
 const fence = (text) => `\`\`\`\`\n${text.replaceAll('````', "'```")}\n\`\`\`\``;
 const samples = ['rust', 'python', 'javascript', 'go'].flatMap((language) => {
   const sample = completions.samples.find((sample) => sample.language === language);
@@ -139,11 +155,13 @@ ${(flags.command ? readFileSync(flags.command, 'utf8') : 'codingspot train …')
 
 ## Held-out losses
 
-The first ${grouped(measured.documents)} held-out documents of each language, cut to ${grouped(measured.characters)} characters, which are the same texts for every tokenizer
-(\`codingspot eval MODEL --corpus TEXTS/held-out --characters ${measured.characters} --limit ${measured.documents}\`).
+${grouped(measured.documents)} held-out documents of each language, drawn by the hash of their names from the whole corpus and cut to ${grouped(measured.characters)}
+characters, which are the same texts for every tokenizer
+(\`codingspot eval MODEL --corpus TEXTS/held-out --characters ${measured.characters} --limit ${measured.documents} --seq-len ${measured.tokens}\`).${columns.length > 2 ? ` The other set is what
+${flags['peer-name']} was held to: documents of the 36 repositories that it saw most of.` : ''}
 
-| language | nats per token | nats per character |${theirs ? ` ${flags['peer-name']}, nats per character |` : ''}
-|---|---|---|${theirs ? '---|' : ''}
+| language | nats per token |${columns.map(([heading]) => ` ${heading} |`).join('')}
+|---|---|${'---|'.repeat(columns.length)}
 ${[...languages, 'python', 'english'].map((language) => row(language, (of, metric) => of(language, metric))).join('\n')}
 ${row('**the ten, mean**', mean)}
 
@@ -164,11 +182,11 @@ MIT or Apache-2.0, as the project.
 `);
 
 // The page's list.
-const list = join(root, 'demo/models.json');
 const catalogue = json(list);
 const entry = catalogue.models.find((entry) => entry.name === 'demo');
-const spots = ['all', 'no-norm', 'minus-english'].map((name) => ({ name, file: `spot-${name}.safetensors` }));
+const spots = scopes.map((name) => ({ name, file: `spot-${name}.safetensors` }));
 Object.assign(entry, { spots, bytes: statSync(join(model, 'model.safetensors')).size, parameters, fingerprint });
+catalogue.models.find((entry) => entry.name === 'demo-q8').title = 'codingspot-demo in 8 bits';
 write(list, `${JSON.stringify(catalogue, null, 2)}\n`);
-console.log(`${model}: ${grouped(parameters)} parameters, ${mean(ours, 'nats_per_character').toFixed(4)} nats per character on held-out code` +
-  (theirs ? `; ${flags['peer-name']} ${mean(theirs, 'nats_per_character').toFixed(4)}` : ''));
+console.log(`${model}: ${grouped(parameters)} parameters; nats per character on held-out code, mean of the ten languages:`);
+for (const [heading, losses] of columns) console.log(`  ${mean(losses, characters).toFixed(4)}  ${heading}`);

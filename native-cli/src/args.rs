@@ -970,7 +970,8 @@ pub(crate) struct SplitArgs {
     /// Directories with LANG.jsonl, LANG.jsonl.gz or LANG.parquet
     #[arg(required = true)]
     pub(crate) corpus: Vec<PathBuf>,
-    /// Directory to create; it gets train/, score/ and held-out/ with LANG.jsonl.gz each
+    /// Directory to create; it gets train/, score/ and held-out/ with LANG.jsonl.gz each. The latter two are in the order of
+    /// the hashes: the first documents are a fair sample
     #[arg(short, long)]
     pub(crate) out: PathBuf,
     /// Write what trains of these repositories several times: a text file with a repository a line

@@ -43,14 +43,22 @@ pub(crate) fn run(args: &SplitArgs) -> anyhow::Result<()> {
             let named = is_code(&language);
             let mut count = [0; 3];
             let mut again = Vec::new();
+            // In a corpus the files of a repository stand together. What is measured on is written in the order of the
+            // hashes, so that the first documents of a language are a fair sample of it (`eval --limit`).
+            let mut drawn: [Vec<([u8; 32], Vec<u8>)>; 3] = Default::default();
             corpus.for_rows(&language, |number, row| {
-                let part = part(&key(&row, number, named), args.one_in);
+                let digest = digest(&key(&row, number, named));
+                let part = part(&digest, args.one_in);
                 count[part] += 1;
                 let mut line = serde_json::to_vec(&row)?;
                 line.push(b'\n');
-                files[part].write_all(&line)?;
+                if part != TRAIN {
+                    drawn[part].push((digest, line));
+                    return Ok(());
+                }
+                files[TRAIN].write_all(&line)?;
                 let repo = row.get("repo").and_then(Value::as_str);
-                if part == TRAIN && repo.is_some_and(|repo| repeated.contains(repo)) {
+                if repo.is_some_and(|repo| repeated.contains(repo)) {
                     count[TRAIN] += u64::from(args.times.unwrap_or(1)) - 1;
                     again.extend(line);
                 }
@@ -58,6 +66,10 @@ pub(crate) fn run(args: &SplitArgs) -> anyhow::Result<()> {
             })?;
             for _ in 1..args.times.unwrap_or(1) {
                 files[TRAIN].write_all(&again)?;
+            }
+            for (file, mut documents) in files.iter_mut().zip(drawn) {
+                documents.sort_by_key(|(digest, _)| *digest);
+                documents.iter().try_for_each(|(_, line)| file.write_all(line))?;
             }
             for file in files {
                 file.finish()?.flush()?;
@@ -93,15 +105,26 @@ fn key(row: &Value, number: usize, named: bool) -> String {
     }
 }
 
-/// SHA-256 of `key`, as a number, modulo `one_in`: 0 is held out, 1 is for scoring, the rest trains.
-fn part(key: &str, one_in: u32) -> usize {
-    let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
-    let one_in = u64::from(one_in);
-    match digest.as_ref().iter().fold(0, |rest, &byte| (rest * 256 + u64::from(byte)) % one_in) {
+/// SHA-256 of `key`.
+fn digest(key: &str) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, key.as_bytes()).as_ref());
+    bytes
+}
+
+/// `digest` as a number, modulo `one_in`: 0 is held out, 1 is for scoring, the rest trains.
+fn part(digest: &[u8; 32], one_in: u32) -> usize {
+    match remainder(digest, one_in) {
         0 => HELD_OUT,
         1 => SCORE,
         _ => TRAIN,
     }
+}
+
+/// `digest` as a number whose first byte is the highest, modulo `one_in`.
+fn remainder(digest: &[u8; 32], one_in: u32) -> u64 {
+    let one_in = u64::from(one_in);
+    digest.iter().fold(0, |rest, &byte| (rest * 256 + u64::from(byte)) % one_in)
 }
 
 #[cfg(test)]
@@ -112,9 +135,7 @@ mod tests {
     fn documents_are_drawn_by_the_hash_of_their_names() {
         // int(hashlib.sha256(key.encode()).hexdigest(), 16) % 20 in Python.
         for (key, rest) in [("a/b.rs", 5), ("owner/repo/src/main.rs", 17), ("0", 5), ("1", 15)] {
-            let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
-            let found = digest.as_ref().iter().fold(0, |rest, &byte| (rest * 256 + u64::from(byte)) % 20);
-            assert_eq!(found, rest, "{key}");
+            assert_eq!(remainder(&digest(key), 20), rest, "{key}");
         }
     }
 
