@@ -1,9 +1,9 @@
 // Makes everything that is bundled with the demo's model from a training of it: weights, spots, study, report, model
 // card and the page's list. What is measured lands in WORK and is kept, so that the same command goes on where it ended.
 //
-//   node demo/make.mjs TRAINING --texts TEXTS [--peer MODEL [--peer-texts DIR]] [--work WORK] [--command FILE]
+//   node demo/make.mjs [BEFORE…] TRAINING --texts TEXTS [--peer MODEL [--peer-texts DIR]] [--work WORK] [--command FILE]
 //
-// TRAINING  the directory that `codingspot train` made
+// TRAINING  the directory that `codingspot train` made; BEFORE, those of the trainings that it began with, first to last
 // TEXTS     what `codingspot split` made of the corpus that it was trained on
 // --peer    another model whose held-out losses stand beside; --peer-name says what it is called, and --peer-texts which
 //           documents were held out from its own training
@@ -27,8 +27,8 @@ const { values: flags, positionals } = parseArgs({
     command: { type: 'string' },
   },
 });
-const [training] = positionals;
-if (!training || !flags.texts) throw new Error('usage: node demo/make.mjs TRAINING --texts TEXTS [--peer MODEL [--peer-texts DIR]] [--work WORK]');
+const training = positionals.at(-1);
+if (!training || !flags.texts) throw new Error('usage: node demo/make.mjs [BEFORE…] TRAINING --texts TEXTS [--peer MODEL [--peer-texts DIR]] [--work WORK]');
 const root = resolve(import.meta.dirname, '..');
 const program = process.env.CODINGSPOT_BINARY ?? join(process.env.CARGO_TARGET_DIR ?? join(root, 'target'), 'release/codingspot');
 const work = resolve(flags.work);
@@ -105,15 +105,23 @@ if (flags.peer && flags['peer-texts']) {
 }
 
 // The model card.
-const outcome = json(join(training, 'training.json'));
+const trainings = positionals.map((directory) => json(join(directory, 'training.json')));
 const { completions } = json(join(study, 'study.json'));
 const languages = ['bash', 'cpp', 'csharp', 'go', 'java', 'javascript', 'julia', 'ruby', 'rust', 'typescript'];
 const mean = (of, metric) => languages.reduce((sum, language) => sum + of(language, metric), 0) / languages.length;
 const grouped = (count) => count.toLocaleString('en');
 const config = json(join(model, 'config.json'));
-const { settings } = outcome;
-const { schedule, muon, adamw, precision } = settings.train;
-const decay = schedule.decay === 'cosine' ? 'a cosine' : `a line over the last ${grouped(schedule.decay.linear.steps)} steps`;
+const hours = trainings.reduce((sum, { seconds }) => sum + seconds / 3600, 0);
+const { settings } = trainings.at(-1);
+const { muon, adamw } = settings.train;
+/** What one training saw, and at which rates. */
+function recipe({ settings: { train, accumulate, batch_size, seq_len }, tokens_seen, steps, corpus_tokens }) {
+  const { peak, warmup_steps, final_share, decay, steps: planned } = train.schedule;
+  const until = planned - (decay === 'cosine' ? 0 : decay.linear.steps);
+  const fall = steps < planned && steps <= until ? '' : `, then down to ${final_share} of it along ${decay === 'cosine' ? 'a cosine' : `a line over the last ${grouped(decay.linear.steps)} steps`}`;
+  return `${grouped(tokens_seen)} target tokens in ${grouped(steps)} steps of ${accumulate * batch_size} sequences of ${seq_len} tokens, ` +
+    `${(tokens_seen / corpus_tokens).toFixed(2)} passes over ${grouped(corpus_tokens)} tokens; learning rate up to ${peak} over ${grouped(warmup_steps)} steps${fall}.`;
+}
 const row = (name, of) =>
   `| ${name} | ${of(ours, 'nats_per_token').toFixed(3)} |${columns.map(([, losses]) => ` ${of(losses, characters).toFixed(3)} |`).join('')}`;
 const fence = (text) => `\`\`\`\`\n${text.replaceAll('````', "'```")}\n\`\`\`\``;
@@ -144,10 +152,10 @@ file's name (\`codingspot split\`). No benchmark's data is in it.
 
 ## Recipe
 
-${grouped(outcome.tokens_seen)} target tokens in ${grouped(outcome.steps)} steps of ${settings.accumulate} × ${settings.batch_size} sequences of ${settings.seq_len}, ${(outcome.tokens_seen / outcome.corpus_tokens).toFixed(2)} passes over ${grouped(outcome.corpus_tokens)}
-tokens. ${muon ? `Muon for the blocks' matrices (momentum ${muon.momentum}) and AdamW for the rest` : 'AdamW'} (β ${adamw.beta_1} and ${adamw.beta_2}), weight decay ${adamw.weight_decay}, learning rate up to
-${schedule.peak} over ${grouped(schedule.warmup_steps)} steps, then down to ${schedule.final_share} of it along ${decay}; gradients clipped to a norm of ${settings.train.clip_norm}; products in
-${precision}, weights and moments in f32. ${(outcome.seconds / 3600).toFixed(1)} hours on ${settings.device}, other work beside it.
+${trainings.map((training, number) => `${number + 1}. ${recipe(training)}`).join('\n')}
+
+${muon ? `Muon for the blocks' matrices (momentum ${muon.momentum}) and AdamW for the rest` : 'AdamW'} (β ${adamw.beta_1} and ${adamw.beta_2}), weight decay ${adamw.weight_decay}, gradients clipped to a norm of
+${settings.train.clip_norm}; products in ${settings.train.precision}, weights and moments in f32. ${hours.toFixed(1)} hours on ${settings.device === 'cpu' ? 'two cores without a GPU' : settings.device}, other work beside it.
 
 \`\`\`
 ${(flags.command ? readFileSync(flags.command, 'utf8') : 'codingspot train …').trim()}
