@@ -39,7 +39,8 @@ const measured = { characters: 1000, documents: 100, tokens: 512 };
 mkdirSync(work, { recursive: true });
 
 /** Runs the program; results come back, progress goes through. */
-const run = (...args) => execFileSync(program, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 1 << 30 });
+const run = (...args) => runIn('.', ...args);
+const runIn = (cwd, ...args) => execFileSync(program, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 1 << 30 });
 const json = (path) => JSON.parse(readFileSync(path, 'utf8'));
 /** Makes `path` unless it is there. */
 function once(path, make) {
@@ -68,9 +69,10 @@ const common = ['--corpus', corpus('score'), '--seq-len', '256', '--batch-size',
 const score = (name, ...args) => once(inside(name), (out) => run('score', named, ...common, ...args, '-o', out));
 const code = score('run');
 const { fingerprint } = json(join(code, 'manifest.json')).model;
-const english = score('run-english', '--languages', 'english');
+score('run-english', '--languages', 'english');
 for (const scope of ['all', 'no-norm']) run('select', code, '--scope', scope, '--max-k', '1', '-o', join(model, `spot-${scope}.safetensors`));
-run('select', code, '--scope', 'no-norm', '--max-k', '1', '--minus', english, '--minus-k', '1', '-o', join(model, 'spot-minus-english.safetensors'));
+// A spot says of which runs it was made, by the names that they are called by here.
+runIn(folder, 'select', 'run', '--scope', 'no-norm', '--max-k', '1', '--minus', 'run-english', '--minus-k', '1', '-o', join(model, 'spot-minus-english.safetensors'));
 
 // The study, and its report with that of the training.
 const study = inside('study');
@@ -100,8 +102,8 @@ const characters = 'nats_per_character';
 const columns = [['nats per character', ours]];
 if (flags.peer) columns.push([`${flags['peer-name']}`, losses('held-out-peer', flags.peer, heldOut)]);
 if (flags.peer && flags['peer-texts']) {
-  columns.push(['the other set', losses('peer-texts', named, flags['peer-texts'])]);
-  columns.push([`${flags['peer-name']}, the other set`, losses('peer-texts-peer', flags.peer, flags['peer-texts'])]);
+  columns.push(['on its texts', losses('peer-texts', named, flags['peer-texts'])]);
+  columns.push([`${flags['peer-name']} on its texts`, losses('peer-texts-peer', flags.peer, flags['peer-texts'])]);
 }
 
 // The model card.
@@ -165,8 +167,9 @@ ${(flags.command ? readFileSync(flags.command, 'utf8') : 'codingspot train …')
 
 ${grouped(measured.documents)} held-out documents of each language, drawn by the hash of their names from the whole corpus and cut to ${grouped(measured.characters)}
 characters, which are the same texts for every tokenizer
-(\`codingspot eval MODEL --corpus TEXTS/held-out --characters ${measured.characters} --limit ${measured.documents} --seq-len ${measured.tokens}\`).${columns.length > 2 ? ` The other set is what
-${flags['peer-name']} was held to: documents of the 36 repositories that it saw most of.` : ''}
+(\`codingspot eval MODEL --corpus TEXTS/held-out --characters ${measured.characters} --limit ${measured.documents} --seq-len ${measured.tokens}\`). Other files of the same
+repositories trained the model, and files may resemble each other: this is the loss on such texts, not on code in general.${columns.length > 2 ? `
+${flags['peer-name'].replace(/^./, (c) => c.toUpperCase())} knew the few repositories of \`demo/repeated.txt\` alone; the last two columns are on what was held out from those.` : ''}
 
 | language | nats per token |${columns.map(([heading]) => ` ${heading} |`).join('')}
 |---|---|${'---|'.repeat(columns.length)}

