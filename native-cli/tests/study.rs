@@ -158,6 +158,8 @@ fn findings_are_those_of_the_single_commands() {
     let near = |what: &str, found: &Value, expected: f64| {
         assert!((number(found) - expected).abs() < 2e-6, "{what}: {found} instead of {expected}");
     };
+    let original_losses: Vec<Value> =
+        found["subsets"].as_array().unwrap().iter().map(|subset| subset["loss"]["value"].clone()).collect();
     for scope in found["scopes"].as_array().unwrap() {
         let name = scope["scope"].as_str().unwrap();
         let select = |run: &Path, more: &[&str]| {
@@ -198,6 +200,27 @@ fn findings_are_those_of_the_single_commands() {
         for (dose, point) in arm(scope, "random").iter().enumerate() {
             let draw = |seed: &str| number(&arm(scope, seed)[dose]["code"]["value"]);
             near("random", &point["code"]["value"], f64::midpoint(draw("random:1"), draw("random:2")));
+        }
+        // The language that was only measured, at the paper's k that are measured.
+        let unscored = scope["unscored"].as_array().unwrap();
+        assert!(
+            unscored.len() >= 2 && unscored.iter().all(|found| found["language"] == "python"),
+            "{unscored:?}"
+        );
+        for found in unscored {
+            let at = |name: &str| {
+                let point = arm(scope, name).iter().find(|point| point["count"] == found["count"]).unwrap();
+                number(&point["losses"][2]) - number(&original_losses[2])
+            };
+            let code = arm(scope, "spot").iter().find(|point| point["count"] == found["count"]).unwrap();
+            near("unscored", &found["spot"]["value"], at("spot"));
+            near("unscored random", &found["random"]["value"], f64::midpoint(at("random:1"), at("random:2")));
+            near(
+                "unscored less code",
+                &found["less_code"]["value"],
+                at("spot") - number(&code["code"]["value"]),
+            );
+            assert!(number(&found["less_code"]["low"]) <= number(&found["less_code"]["high"]));
         }
         // Code minus general: the ranking beyond --max-k makes up for what is left out.
         select(&code, &["--max-k", "5", "--minus", text(&general), "--minus-k", "2"]);

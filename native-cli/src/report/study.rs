@@ -442,10 +442,14 @@ fn knee_sentence(study: &Study, scope: &ScopeFindings) -> String {
         text += " (where the curve bends most from its chord, Kneedle).";
     }
     if let Some(found) = knee(scope, "gap") {
+        // A peak at the end of the curve may be none.
+        let last = doses(scope).last().copied();
+        let at_end = found.count.is_some_and(|count| Some(count.value.round() as u64) == last);
         text += &format!(
-            " Code has lost most beyond {} at k = {}: the k that tells code from language best.",
+            " Code has lost most beyond {} at k = {}: {}.",
             capitalised(&study.settings.general),
-            percent_of(found)
+            percent_of(found),
+            if at_end { "the largest that was measured" } else { "the k that tells code from language best" }
         );
     }
     text
@@ -691,7 +695,59 @@ fn one_or_many(study: &Study, scope: &ScopeFindings) -> Vec<Block> {
     if !scope.without.is_empty() {
         blocks.push(without_figure(scope));
     }
+    if !scope.unscored.is_empty() {
+        blocks.push(Block::Table(unscored_table(scope)));
+        blocks.push(Block::Paragraph(unscored_sentence(study, scope)));
+    }
     blocks
+}
+
+/// Languages that no score saw, beside those that were scored.
+fn unscored_table(scope: &ScopeFindings) -> Table {
+    let head =
+        ["language", "k, % (parameters)", "spot", "random, same tensors", "spot, less scored languages"];
+    let rows = scope
+        .unscored
+        .iter()
+        .map(|found| {
+            vec![
+                Cell::head(capitalised(&found.language)),
+                Cell::label(format!("{} ({})", found.k, thousands(found.count))),
+                estimate_cell(found.spot),
+                estimate_cell(found.random),
+                estimate_cell(found.less_code),
+            ]
+        })
+        .collect();
+    Table::new(
+        format!(
+            "Languages that were not scored: rise of the loss in nats per token, by what was set to zero: scope {}",
+            scope.scope.name()
+        ),
+        head.map(str::to_owned).to_vec(),
+        rows,
+    )
+}
+
+fn unscored_sentence(study: &Study, scope: &ScopeFindings) -> String {
+    let at_k = scope.unscored.iter().filter(|found| found.k == study.settings.k);
+    let sentences: Vec<String> = at_k
+        .map(|found| {
+            let compared = match found.less_code {
+                Some(less) if less.low > 0.0 => "more than the scored languages do on average",
+                Some(less) if less.high < 0.0 => "less than the scored languages do on average",
+                _ => "which can't be told from what the scored languages do on average",
+            };
+            format!(
+                "{}, which was not scored, loses {} without the spot of {} %, {compared} (difference {}).",
+                capitalised(&found.language),
+                rise(found.spot),
+                found.k,
+                rise(found.less_code)
+            )
+        })
+        .collect();
+    sentences.join(" ")
 }
 
 fn over_k_chart(study: &Study, scope: &ScopeFindings) -> LineChart {

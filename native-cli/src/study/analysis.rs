@@ -134,6 +134,7 @@ impl<'a> Analysis<'a> {
                 &ks,
             )?,
             without: self.without(plan, &rankings, &spot)?,
+            unscored: self.unscored(plan, &by_arm[&Arm::Spot.name()])?,
             stability: self.stability(plan, &ks)?,
             general_overlap: self.general_overlap(plan, &spot, &ks)?,
             matrix: self.matrix(plan)?,
@@ -230,6 +231,17 @@ impl<'a> Analysis<'a> {
         CurveFinding { arm, points }
     }
 
+    /// The paper's k that were measured: percent, parameters, and which of the doses it is.
+    fn paper_doses(&self, plan: &ScopePlan) -> Vec<(f64, u64, usize)> {
+        let ks = PAPER_KS.into_iter().filter(|&k| k <= self.request.max_k);
+        ks.filter_map(|k| {
+            let count = codingspot_core::spot::count_of(plan.parameters, k).max(1);
+            let dose = plan.doses.iter().position(|&dose| dose as u64 == count)?;
+            Some((k, count, dose))
+        })
+        .collect()
+    }
+
     /// The spot against every control at the paper's k.
     fn verdicts(
         &self,
@@ -240,9 +252,7 @@ impl<'a> Analysis<'a> {
             [RANDOM.to_owned(), Arm::Magnitude.name(), Arm::MagnitudeMatched.name(), Arm::General.name()];
         let spot = &by_arm[&Arm::Spot.name()];
         let mut verdicts = Vec::new();
-        for k in PAPER_KS.into_iter().filter(|&k| k <= self.request.max_k) {
-            let count = codingspot_core::spot::count_of(plan.parameters, k).max(1);
-            let Some(dose) = plan.doses.iter().position(|&dose| dose as u64 == count) else { continue };
+        for (k, count, dose) in self.paper_doses(plan) {
             for control in &controls {
                 for measure in [Measure::Code, Measure::Gap] {
                     let of = |rises: &Rises| match measure {
@@ -264,6 +274,34 @@ impl<'a> Analysis<'a> {
             }
         }
         Ok(verdicts)
+    }
+
+    /// Whether languages that no score saw fall with those that were scored.
+    fn unscored(&self, plan: &ScopePlan, spot: &[Rises]) -> anyhow::Result<Vec<UnscoredFinding>> {
+        let names = self.subsets.iter().map(|subset| subset.name.as_str());
+        let names: Vec<&str> = names.filter(|name| role(self.request, name) == Role::Unscored).collect();
+        let rise = |arm: &Arm, dose: usize, name: &str| {
+            let curve = plan.dose_curve(arm);
+            let key = points::key(&curve.name, curve.replacement, &curve.ranges[dose]);
+            self.losses.rise(&key, &self.only(name))
+        };
+        let mut found = Vec::new();
+        for (k, count, dose) in self.paper_doses(plan) {
+            for name in &names {
+                let of_spot = rise(&Arm::Spot, dose, name)?;
+                let draws = plan.dose_arms.iter().filter(|arm| matches!(arm, Arm::Random(_)));
+                let draws = draws.map(|arm| rise(arm, dose, name)).collect::<anyhow::Result<Vec<_>>>()?;
+                found.push(UnscoredFinding {
+                    language: (*name).to_owned(),
+                    k,
+                    count,
+                    spot: estimate(&of_spot),
+                    random: estimate(&resample_mean(&draws, DRAWS_SEED)?),
+                    less_code: estimate(&(&of_spot - &spot[dose].code)?),
+                });
+            }
+        }
+        Ok(found)
     }
 
     /// Where the spot's damage to code sets in, is half done, and saturates; and where code has lost most

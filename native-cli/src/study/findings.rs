@@ -126,12 +126,29 @@ pub(crate) struct ScopeFindings {
     pub(crate) mass: Vec<MassShare>,
     pub(crate) languages: LanguageFindings,
     pub(crate) without: Vec<WithoutFinding>,
+    /// Languages that were measured and not scored, at the paper's k; empty in studies from before there were these.
+    #[serde(default)]
+    pub(crate) unscored: Vec<UnscoredFinding>,
     pub(crate) stability: Vec<Stability>,
     /// The spot and the general ranking, over k.
     pub(crate) general_overlap: Vec<PairAt>,
     pub(crate) matrix: MatrixFinding,
     pub(crate) replacements: Vec<ReplacementFinding>,
     pub(crate) restore: Vec<RestorePoint>,
+}
+
+/// What a language that was not scored loses with the scored ones, paired over documents. Nats per token.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct UnscoredFinding {
+    pub(crate) language: String,
+    pub(crate) k: f64,
+    pub(crate) count: u64,
+    /// Rise of its loss without the spot.
+    pub(crate) spot: Option<Estimate>,
+    /// Rise without as many random parameters of the same tensors, mean of the draws.
+    pub(crate) random: Option<Estimate>,
+    /// Rise without the spot less that of the scored languages' mean.
+    pub(crate) less_code: Option<Estimate>,
 }
 
 /// Loss against the number of parameters removed.
