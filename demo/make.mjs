@@ -197,7 +197,7 @@ const catalogue = json(list);
 const entry = catalogue.models.find((entry) => entry.name === 'demo');
 const spots = scopes.map((name) => ({ name, file: `spot-${name}.safetensors` }));
 Object.assign(entry, { spots, bytes: statSync(join(model, 'model.safetensors')).size, parameters, fingerprint });
-catalogue.models.find((entry) => entry.name === 'demo-q8').title = 'codingspot-demo in 8 bits';
+catalogue.models.find((entry) => entry.name === 'demo-q8').title = 'codingspot-demo, q8';
 write(list, `${JSON.stringify(catalogue, null, 2)}\n`);
 console.log(`${model}: ${grouped(parameters)} parameters; nats per character on held-out code, mean of the ten languages:`);
 for (const [heading, losses] of columns) console.log(`  ${mean(losses, characters).toFixed(4)}  ${heading}`);
