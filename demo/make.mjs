@@ -79,7 +79,7 @@ const study = inside('study');
 run('study', named, '--corpus', corpus('score'), '--held-out', corpus('eval'), '--device', 'cpu', '-o', study);
 run('report', study, training, '-o', join(model, 'report.html'), '--figures', join(model, 'figures.json'), '--markdown', inside('report.md'));
 
-// The form in which the page can fetch it: half the bytes, within a ten-thousandth of a nat.
+// The form in which the page can fetch it: half the bytes; what that costs is measured and lands in its manifest.
 const packed = join(root, 'demo/demo-q8');
 const list = join(root, 'demo/models.json');
 const scopes = ['all', 'no-norm', 'minus-english'];

@@ -141,6 +141,7 @@ pub(crate) struct ScopeFindings {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct UnscoredFinding {
     pub(crate) language: String,
+    /// Percent of the scope.
     pub(crate) k: f64,
     pub(crate) count: u64,
     /// Rise of its loss without the spot.
