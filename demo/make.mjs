@@ -3,7 +3,7 @@
 //
 //   node demo/make.mjs [BEFORE…] TRAINING --texts TEXTS [--peer MODEL [--peer-texts DIR]] [--work WORK] [--command FILE]
 //
-// TRAINING  the directory that `codingspot train` made; BEFORE, those of the trainings that it began with, first to last
+// TRAINING  the directory that `codingspot train` or demo/train_cuda.py made; BEFORE, those of the trainings that it began with, first to last
 // TEXTS     what `codingspot split` made of the corpus that it was trained on
 // --peer    another model whose held-out losses stand beside; --peer-name says what it is called, and --peer-texts which
 //           documents were held out from its own training
@@ -113,17 +113,21 @@ const languages = ['bash', 'cpp', 'csharp', 'go', 'java', 'javascript', 'julia',
 const mean = (of, metric) => languages.reduce((sum, language) => sum + of(language, metric), 0) / languages.length;
 const grouped = (count) => count.toLocaleString('en');
 const config = json(join(model, 'config.json'));
-const hours = trainings.reduce((sum, { seconds }) => sum + seconds / 3600, 0);
-const { settings } = trainings.at(-1);
+const seconds = trainings.reduce((sum, { seconds }) => sum + seconds, 0);
+const time = seconds < 3600 ? `${(seconds / 60).toFixed(1)} minutes` : `${(seconds / 3600).toFixed(1)} hours`;
+const { settings, versions, sampling } = trainings.at(-1);
 const { muon, adamw } = settings.train;
 /** What one training saw, and at which rates. */
-function recipe({ settings: { train, accumulate, batch_size, seq_len }, tokens_seen, steps, corpus_tokens }) {
+function recipe({ settings: { train, accumulate, batch_size, seq_len }, sampling, tokens_seen, steps, corpus_tokens }) {
   const { peak, warmup_steps, final_share, decay, steps: planned } = train.schedule;
   const until = planned - (decay === 'cosine' ? 0 : decay.linear.steps);
-  const fall = steps < planned && steps <= until ? '' : `, then down to ${final_share} of it along ${decay === 'cosine' ? 'a cosine' : `a line over the last ${grouped(decay.linear.steps)} steps`}`;
-  return `${grouped(tokens_seen)} target tokens in ${grouped(steps)} steps of ${accumulate * batch_size} sequences of ${seq_len} tokens, ` +
-    `${(tokens_seen / corpus_tokens).toFixed(2)} passes over ${grouped(corpus_tokens)} tokens; learning rate up to ${peak} over ${grouped(warmup_steps)} steps${fall}.`;
+  const whole = decay !== 'cosine' && decay.linear.steps >= planned;
+  const fall = steps < planned && steps <= until ? '' : `, then down to ${final_share} of it along ${decay === 'cosine' ? 'a cosine' : `a line ${whole ? 'to the end' : `over the last ${grouped(decay.linear.steps)} steps`}`}`;
+  return `${grouped(tokens_seen)} target tokens in ${grouped(steps)} steps of ${accumulate * batch_size} sequences of ${grouped(seq_len)} tokens, ` +
+    `${sampling ? 'as many as ' : ''}${(tokens_seen / corpus_tokens).toFixed(2)} passes over ${grouped(corpus_tokens)} tokens${sampling ? ' have' : ''}; learning rate up to ${peak} over ${grouped(warmup_steps)} steps${fall}.`;
 }
+const percent = (share) => `${Math.round(100 * share)} %`;
+const times = (factor) => `${factor} times`;
 const row = (name, of) =>
   `| ${name} | ${of(ours, 'nats_per_token').toFixed(3)} |${columns.map(([, losses]) => ` ${of(losses, characters).toFixed(3)} |`).join('')}`;
 const fence = (text) => `\`\`\`\`\n${text.replaceAll('````', "'```")}\n\`\`\`\``;
@@ -135,13 +139,14 @@ const samples = ['rust', 'python', 'javascript', 'go'].flatMap((language) => {
 write(join(model, 'README.md'), `# codingspot-demo
 
 A small Llama of ${grouped(parameters)} parameters that completes code in ten languages, Python and English prose, trained for this project
-by its own trainer, so that the demo and the page have weights that really learned something. It completes code that looks like code;
-it solves nothing.
+${versions.torch ? `in PyTorch, not by its own trainer: a GPU could be had for minutes, and that was the way to most tokens (\`demo/train_cuda.py\`,
+whose optimizer, clipping and initial weights are those of \`codingspot train\`).` : 'by its own trainer.'} It is there so that the demo and the page have weights
+that really learned something. It completes code that looks like code; it solves nothing.
 
 | | |
 |---|---|
-| Shape | Llama, hidden ${config.hidden_size}, ${config.num_hidden_layers} layers, ${config.num_attention_heads} heads, ${config.num_key_value_heads} key and value heads, MLP ${config.intermediate_size}, tied embeddings, vocabulary ${grouped(config.vocab_size)} |
-| Context | ${grouped(config.max_position_embeddings)} tokens; trained on sequences of ${settings.seq_len} |
+| Shape | Llama, hidden ${config.hidden_size}, ${config.num_hidden_layers} layers, ${config.num_attention_heads} heads, ${config.num_key_value_heads} key and value heads, MLP ${grouped(config.intermediate_size)}, tied embeddings, vocabulary ${grouped(config.vocab_size)} |
+| Context | ${grouped(config.max_position_embeddings)} tokens; trained on sequences of ${grouped(settings.seq_len)} |
 | Tokenizer | byte-level BPE, trained on ${grouped(20000)} documents of the same texts |
 | Stored as | ${config.torch_dtype ?? 'float16'}, ${(statSync(join(model, 'model.safetensors')).size / 1e6).toFixed(1)} MB |
 | Fingerprint | \`${fingerprint}\` |
@@ -157,8 +162,12 @@ file's name (\`codingspot split\`). No benchmark's data is in it.
 ${trainings.map((training, number) => `${number + 1}. ${recipe(training)}`).join('\n')}
 
 ${muon ? `Muon for the blocks' matrices (momentum ${muon.momentum}) and AdamW for the rest` : 'AdamW'} (β ${adamw.beta_1} and ${adamw.beta_2}), weight decay ${adamw.weight_decay}, gradients clipped to a norm of
-${settings.train.clip_norm}; products in ${settings.train.precision}, weights and moments in f32. ${hours.toFixed(1)} hours on ${settings.device === 'cpu' ? 'two cores without a GPU' : settings.device}, other work beside it.
-
+${settings.train.clip_norm}; products in ${settings.train.precision}, weights and moments in f32. ${time} on ${settings.device === 'cpu' ? 'two cores without a GPU' : settings.device}.
+${sampling ? `
+Rows are drawn at random, ${percent(sampling.beginnings)} of them from the beginning of a document. The repositories of \`demo/repeated.txt\` are drawn
+${times(sampling.repeats[0])} as often as their size says${sampling.repeats[1] === sampling.repeats[0] ? '' : ` at first and ${times(sampling.repeats[1])} at the end`}, prose ${times(sampling.english)}. Dropout ${sampling.dropout} on what each attention and each MLP
+adds; the embedding and the gains of norms learn at up to ${sampling.embedding_lr}.
+` : ''}
 \`\`\`
 ${(flags.command ? readFileSync(flags.command, 'utf8') : 'codingspot train …').trim()}
 \`\`\`

@@ -179,6 +179,8 @@ impl Compute for Gpu {
         out: &GpuBuffer,
     ) {
         let (count, dim) = Self::elementwise(n * band.cols / band.encoding.per_word());
+        // SAFETY: units beyond `n` rows do nothing; an id outside of the band reads no word of it; `tokens` has `n` ids and
+        // `out` `n` rows, as `Compute::embed` says.
         unsafe {
             embedding::gpu::kernel::launch_unchecked(
                 &self.client,
@@ -198,6 +200,7 @@ impl Compute for Gpu {
     }
 
     fn norm(&self, x: &GpuBuffer, gain: &GpuBuffer, eps: f32, n: usize, width: usize, out: &GpuBuffer) {
+        // SAFETY: a cube stays in its row, columns stay below `width`, and `x`, `gain` and `out` have as many.
         unsafe {
             norm::gpu::kernel::launch_unchecked(
                 &self.client,
@@ -223,6 +226,8 @@ impl Compute for Gpu {
     ) {
         let shape = self.shape(matrix.encoding, matrix.rows, matrix.cols, bias.is_some(), product);
         let cubes = shape.outputs_in_all().div_ceil(shape.lines * shape.outputs);
+        // SAFETY: rows beyond the last are computed as the last and not written; `shape` is that of the matrix, whose words
+        // and scales were sized by it, and `x` and `out` have the rows of `product`. Without a bias none is read.
         unsafe {
             product::gpu::kernel::launch_unchecked(
                 &self.client,
@@ -252,6 +257,8 @@ impl Compute for Gpu {
         values: &GpuBuffer,
     ) {
         let (count, dim) = Self::elementwise(n * heads.columns() / 2);
+        // SAFETY: units beyond `n` rows do nothing; `position + n` is within the caches' capacity and the table, which
+        // `PackedLlama` checks before it asks.
         unsafe {
             rotary::gpu::kernel::launch_unchecked(
                 &self.client,
@@ -278,6 +285,8 @@ impl Compute for Gpu {
         out: &GpuBuffer,
     ) {
         let Attention { heads, position, n, window } = attention;
+        // SAFETY: keys end at `position + n`, which is within the capacity that the caches were sized by; a head's columns
+        // stay below `heads.dim`.
         unsafe {
             attention::gpu::kernel::launch_unchecked(
                 &self.client,
@@ -306,6 +315,8 @@ impl Compute for Gpu {
     ) {
         // Units compare their findings all with all: an emulated adapter pays for each of them.
         let units = if self.software { UNITS } else { 4 * UNITS };
+        // SAFETY: a cube stays in its row of `width` logits; a target beyond it is not looked up; `out` has
+        // `STATISTICS_WORDS` a row and `next` a word.
         unsafe {
             statistics::gpu::kernel::launch_unchecked(
                 &self.client,
@@ -323,6 +334,7 @@ impl Compute for Gpu {
 
     fn gather(&self, words: &GpuBuffer, codes: Codes, offsets: &GpuBuffer, out: &GpuBuffer) {
         let (count, dim) = Self::elementwise(codes.len);
+        // SAFETY: units beyond `codes.len` do nothing; offsets were checked against the matrix when the spot was placed.
         unsafe {
             switch::gpu::gather::launch_unchecked(
                 &self.client,
@@ -350,6 +362,8 @@ impl Compute for Gpu {
             return;
         }
         let (count, dim) = Self::elementwise(range.len());
+        // SAFETY: units beyond the range do nothing; the range is one of `offsets` and `values`, and offsets were checked
+        // against the matrix when the spot was placed. Words that several units change are atomic.
         unsafe {
             switch::gpu::toggle::launch_unchecked(
                 &self.client,
