@@ -140,7 +140,7 @@ write(join(model, 'README.md'), `# codingspot-demo
 
 A small Llama of ${grouped(parameters)} parameters that completes code in ten languages, Python and English prose, trained for this project
 ${versions.torch ? `in PyTorch, not by its own trainer: a GPU could be had for minutes, and that was the way to most tokens (\`demo/train_cuda.py\`,
-whose optimizer, clipping and initial weights are those of \`codingspot train\`).` : 'by its own trainer.'} It is there so that the demo and the page have weights
+whose optimizer and clipping are those of \`codingspot train\`).` : 'by its own trainer.'} It is there so that the demo and the page have weights
 that really learned something. It completes code that looks like code; it solves nothing.
 
 | | |
@@ -166,7 +166,7 @@ ${settings.train.clip_norm}; products in ${settings.train.precision}, weights an
 ${sampling ? `
 Rows are drawn at random, ${percent(sampling.beginnings)} of them from the beginning of a document. The repositories of \`demo/repeated.txt\` are drawn
 ${times(sampling.repeats[0])} as often as their size says${sampling.repeats[1] === sampling.repeats[0] ? '' : ` at first and ${times(sampling.repeats[1])} at the end`}, prose ${times(sampling.english)}. Dropout ${sampling.dropout} on what each attention and each MLP
-adds; the embedding and the gains of norms learn at up to ${sampling.embedding_lr}.
+adds; the embedding and the gains of norms learn at up to ${sampling.embedding_lr}. The clock ends the training, so another run ends with other weights.
 ` : ''}
 \`\`\`
 ${(flags.command ? readFileSync(flags.command, 'utf8') : 'codingspot train …').trim()}
