@@ -260,7 +260,7 @@ fn greedy_ids_equal_golden() {
 fn the_bundled_model_completes_text_and_inspects() {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/model");
     let inspected = json(&["inspect", text(&model), "--json"]);
-    assert_eq!(inspected["parameters"], 9_076_800);
+    assert_eq!(inspected["parameters"], 14_161_536);
     assert_eq!(inspected["architecture"], "LlamaForCausalLM");
     for (name, architecture, said) in [
         (
