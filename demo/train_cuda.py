@@ -3,18 +3,19 @@
     python3 demo/train_cuda.py tokens TEXTS --tokenizer tokenizer.json --repeated demo/repeated.txt -o TOKENS
     python3 demo/train_cuda.py train TOKENS --config config.json --seconds 236 -o MODEL
 
-`tokens` needs no GPU: it turns what `codingspot split` wrote into a compressed stream of 16-bit tokens, grouped by
-language and by whether the repository is one of those listed. `train` needs a GPU and nothing else of the first
-machine. It makes what `codingspot train` makes: config.json, model.safetensors (f16) and the log and outcome that
-`codingspot report` plots; add the tokenizer.json that the tokens were made with.
+`tokens` needs tokenizers and no GPU: it turns what `codingspot split` wrote into a compressed stream of 16-bit
+tokens, grouped by language and by whether the repository is one of those listed. `train` needs a GPU, PyTorch and
+safetensors, and nothing else of the first machine. It makes what `codingspot train` makes: config.json,
+model.safetensors (f16) and the log and outcome that `codingspot report` plots; add the tokenizer.json that the tokens
+were made with.
 
 The recipe is `codingspot train --optimizer muon`'s (core/src/optimizer): Muon for the blocks' matrices, AdamW for
 the rest, gradients clipped, a warm-up and a line down. What differs: the schedule follows the clock, as the time is
 what is given. Rows are drawn at random: of each group as often as its share says, and a part of them from the
 beginning of a document, which is where models are asked and measured. What AdamW moves has a learning rate of its own.
 And as the texts are seen many times, weights decay faster and there is dropout: the first training had neither and
-took three times as long (18.6 passes, the listed repositories three times as often in the end), by when it knew its
-texts by heart (0.10 nats a character on beginnings that it was trained on, 0.54 on those held out; now 0.36 and 0.43).
+saw nearly three times as much (18.6 passes, the listed repositories three times as often in the end), by when it knew
+its texts by heart (0.10 nats a character on beginnings that it was trained on, 0.54 on those held out; now 0.36 and 0.43).
 """
 import argparse
 import glob
