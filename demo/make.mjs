@@ -3,7 +3,8 @@
 //
 //   node demo/make.mjs [BEFORE…] TRAINING --texts TEXTS [--peer MODEL [--peer-texts DIR]] [--work WORK] [--command FILE]
 //
-// TRAINING  the directory that `codingspot train` or demo/train_cuda.py made; BEFORE, those of the trainings that it began with, first to last
+// TRAINING  the directory that `codingspot train` or demo/train_cuda.py made; BEFORE, those of the trainings that it began
+//           with, first to last
 // TEXTS     what `codingspot split` made of the corpus that it was trained on
 // --peer    another model whose held-out losses stand beside; --peer-name says what it is called, and --peer-texts which
 //           documents were held out from its own training
